@@ -1,0 +1,133 @@
+//! What a database must do to keep locks: the [`Backend`] trait, its contract, requests and outcomes.
+
+#[cfg(feature = "dynamodb")]
+pub(crate) mod dynamodb;
+pub(crate) mod memory;
+#[cfg(feature = "mongodb")]
+pub(crate) mod mongodb;
+mod request;
+#[cfg(any(feature = "mongodb", feature = "dynamodb"))]
+mod store;
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+
+use crate::record::ListPage;
+use crate::{Error, ErrorKind, Holder, Key, LockRecord, Result};
+
+pub use request::{
+    AcquireOutcome, AcquireRequest, Contention, Fairness, Grant, Occupant, Reason, ReleaseOutcome,
+    ReleaseRequest, RenewOutcome, RenewRequest, Validity, Watched,
+};
+
+/// A place that keeps lock records.
+///
+/// A [`LockClient`](crate::LockClient) calls it; a user does not. Implement it to keep locks elsewhere, by the
+/// pure functions of [`rules`](crate::rules) if you like, and run the suite of `doclock::conformance` on it.
+///
+/// # Contract
+///
+/// * **Atomic.** Each operation on a key reads and writes its record as one step, among all processes.
+/// * **Durable.** An operation that answered survives whatever the database claims to survive.
+/// * **Contention is an outcome**, never an error. An error means that the operation took no effect, but for
+///   [`ErrorKind::OutcomeUnknown`]: then it may have.
+/// * **Idempotent by id.** An acquire whose id holds already is granted again, writes nothing, and tells which
+///   attempt stands. A renew that meets a later attempt of its own is renewed. A release that meets its own
+///   earlier one is released.
+/// * **Nobody else's.** Renew and release touch the acquisition that they name, and nothing else.
+/// * **Tokens strictly increase** per key over every grant: over releases, expiries, and the removal of the
+///   record. A release therefore keeps the record.
+/// * **A lease is evicted no earlier than its record says**, on the server's clock; or once a waiter watched it
+///   unchanged for long enough ([`AcquireRequest::watched`]).
+/// * **What is not a well-formed record is left as it is**, with [`ErrorKind::CorruptRecord`] naming the field.
+/// * **Validity counts from the send.** A grant or renewal is valid for [`Validity::valid_for`] from the instant
+///   before the attempt was sent that [`Validity::seq`] names.
+/// * **In time.** No call takes much longer than its request's `timeout`.
+/// * **Cancel safe.** Dropping the future leaves the operation done or not done, as a lost answer would.
+#[async_trait]
+pub trait Backend: Debug + Send + Sync + 'static {
+    /// Tries to acquire, once.
+    async fn acquire(&self, request: &AcquireRequest) -> Result<AcquireOutcome>;
+
+    /// Prolongs a lease.
+    async fn renew(&self, request: &RenewRequest) -> Result<RenewOutcome>;
+
+    /// Ends a lease. The record and its token stay.
+    async fn release(&self, request: &ReleaseRequest) -> Result<ReleaseOutcome>;
+
+    /// Reads the record of a key: for people and tests, not for decisions.
+    async fn inspect(&self, key: &Key) -> Result<Option<LockRecord>>;
+
+    /// Makes what the backend needs (table, index) and checks that the server can do the work. May be called
+    /// again, and by many at once.
+    async fn setup(&self) -> Result<()>;
+
+    /// Prolongs many leases; the outcomes stand in the order of the requests.
+    async fn renew_many(&self, requests: &[RenewRequest]) -> Vec<Result<RenewOutcome>> {
+        let mut outcomes = Vec::with_capacity(requests.len());
+        for request in requests {
+            outcomes.push(self.renew(request).await);
+        }
+        outcomes
+    }
+
+    /// Lists the records whose keys start with `prefix`, a page at a time. Start with `page: None`, go on with
+    /// [`ListPage::next`]. Records that are not well-formed are left out.
+    async fn list(&self, prefix: &str, page: Option<&str>) -> Result<ListPage> {
+        let _ = (prefix, page);
+        Err(unsupported("list"))
+    }
+
+    /// Ends every lease on a key, whoever holds it, and returns those that it ended. For operators: a holder
+    /// that is alive goes on until its next renewal, so fence what it writes.
+    async fn force_release(&self, key: &Key) -> Result<Vec<Holder>> {
+        let Some(record) = self.inspect(key).await? else {
+            return Ok(Vec::new());
+        };
+        let mut ended = Vec::new();
+        for holder in record.holders {
+            let Some(claimant) = &holder.claimant else {
+                continue;
+            };
+            let request = ReleaseRequest::new(key, &claimant.owner, &claimant.id);
+            if self.release(&request).await? == ReleaseOutcome::Released {
+                ended.push(holder);
+            }
+        }
+        Ok(ended)
+    }
+}
+
+/// What no backend can do with a request yet.
+pub(crate) fn check_supported(request: &AcquireRequest) -> Result<()> {
+    if request.fairness == Fairness::Unfair {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        "fair queues are not implemented: acquire without fairness",
+    ))
+}
+
+/// Bounds an operation by its request's timeout.
+#[cfg(any(feature = "mongodb", feature = "dynamodb"))]
+pub(crate) async fn within<T>(
+    timeout: std::time::Duration,
+    operation: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    match tokio::time::timeout(timeout, operation).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::new(
+            ErrorKind::OutcomeUnknown,
+            format!(
+                "no answer within {timeout:?}: check that the database is reachable and has a majority"
+            ),
+        )),
+    }
+}
+
+fn unsupported(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Unsupported, "this backend does not implement it")
+        .with_operation(operation)
+}

@@ -1,0 +1,97 @@
+//! The acquire loop that the database backends share: the server decides the plain cases, [`admit`] the rest,
+//! written as a whole under compare-and-swap.
+
+use async_trait::async_trait;
+
+use crate::backend::{AcquireOutcome, AcquireRequest, Grant, Validity};
+use crate::rules::{ServerTime, Verdict, admit};
+use crate::{Error, ErrorKind, Holder, LockRecord, Result};
+
+/// How often a decision is taken anew after somebody else's write, before the attempt reports contention.
+const SWAPS: usize = 8;
+
+/// A record as some answer showed it, and what that answer told of the server's time.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) record: Option<LockRecord>,
+    pub(super) time: ServerTime,
+}
+
+/// How a request that may write ended.
+#[derive(Debug)]
+pub(super) enum Written {
+    /// The grant was written.
+    Granted(Grant),
+    /// It was not; this is what stands there.
+    Refused(Seen),
+}
+
+/// The three requests that an acquisition is made of.
+#[async_trait]
+pub(super) trait Store: Sync {
+    /// Lets the server decide: one request that grants a plain case or shows what is in the way.
+    async fn try_acquire(&self, request: &AcquireRequest) -> Result<Written>;
+
+    /// Writes `next` if the record is still the one that was seen.
+    async fn swap(
+        &self,
+        request: &AcquireRequest,
+        seen: &Seen,
+        next: &LockRecord,
+    ) -> Result<Written>;
+
+    /// What a grant of ours that stands in the record is worth, as [`Grant`] says. May write, where the record
+    /// has no token of its own for each holder.
+    async fn recognise(
+        &self,
+        request: &AcquireRequest,
+        seen: &Seen,
+        holder: &Holder,
+    ) -> Result<Grant>;
+}
+
+/// One attempt to acquire.
+pub(super) async fn acquire(
+    store: &impl Store,
+    request: &AcquireRequest,
+) -> Result<AcquireOutcome> {
+    let mut written = store.try_acquire(request).await?;
+    for _ in 0..SWAPS {
+        let seen = match written {
+            Written::Granted(grant) => return Ok(AcquireOutcome::Granted(grant)),
+            Written::Refused(seen) => seen,
+        };
+        let next = match admit(seen.record.as_ref(), request, &seen.time) {
+            Verdict::Granted(next) => next,
+            Verdict::Existing(holder) => {
+                let grant = store.recognise(request, &seen, &holder).await?;
+                return Ok(AcquireOutcome::Granted(grant));
+            }
+            Verdict::Held { contention, mended } => {
+                if let Some(mended) = mended {
+                    // Whoever changed the record meanwhile has seen the same and mends it too.
+                    store.swap(request, &seen, &mended).await?;
+                }
+                return Ok(AcquireOutcome::Held(contention));
+            }
+        };
+        written = store.swap(request, &seen, &next).await?;
+    }
+    match written {
+        Written::Granted(grant) => Ok(AcquireOutcome::Granted(grant)),
+        Written::Refused(_) => Err(Error::new(
+            ErrorKind::Unavailable,
+            format!("the record changed {SWAPS} times while it was being decided: try again"),
+        )),
+    }
+}
+
+/// The validity of a lease on a server that stamps expiries by its own clock: the whole ttl, from the send.
+#[cfg(feature = "mongodb")]
+pub(super) fn whole_ttl(holder: &Holder) -> Validity {
+    Validity {
+        seq: holder.seq,
+        valid_for: holder.ttl.as_duration(),
+        refresh: false,
+    }
+}
