@@ -2,20 +2,30 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod acquire;
 mod backend;
+mod client;
 mod error;
 mod key;
+mod lease;
+mod lock;
 mod record;
+mod renewal;
 pub mod rules;
 mod time;
+mod wait;
+mod worker;
 
 pub use backend::memory::MemoryBackend;
 pub use backend::{
     AcquireOutcome, AcquireRequest, Backend, Contention, Fairness, Grant, Occupant, Reason,
     ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest, Validity, Watched,
 };
+pub use client::{LockClient, LockClientBuilder};
 pub use error::{Error, ErrorKind, Result};
 pub use key::{Key, LeaseId, MAX_KEY_BYTES, MAX_OWNER_BYTES, Owner};
+pub use lease::Lease;
+pub use lock::{DEFAULT_TTL, DEFAULT_WAIT, Lock};
 pub use record::{
     Claimant, FORMAT, Holder, Label, ListPage, LockRecord, MAX_PARTIES, MAX_PAYLOAD_BYTES, MAX_TTL,
     MIN_TTL, Mode, Payload, RETENTION, Ttl, Waiter,

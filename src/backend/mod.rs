@@ -12,6 +12,7 @@ mod store;
 use std::fmt::Debug;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 
 use crate::record::ListPage;
 use crate::{Error, ErrorKind, Holder, Key, LockRecord, Result};
@@ -65,11 +66,8 @@ pub trait Backend: Debug + Send + Sync + 'static {
 
     /// Prolongs many leases; the outcomes stand in the order of the requests.
     async fn renew_many(&self, requests: &[RenewRequest]) -> Vec<Result<RenewOutcome>> {
-        let mut outcomes = Vec::with_capacity(requests.len());
-        for request in requests {
-            outcomes.push(self.renew(request).await);
-        }
-        outcomes
+        // Side by side: behind each other, one slow renewal would lose all that follow.
+        join_all(requests.iter().map(|request| self.renew(request))).await
     }
 
     /// Lists the records whose keys start with `prefix`, a page at a time. Start with `page: None`, go on with

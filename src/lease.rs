@@ -1,0 +1,299 @@
+//! A lock that is held.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use crate::renewal::Deadline;
+use crate::time::Clock;
+use crate::worker::Worker;
+use crate::{Error, ErrorKind, Key, LeaseId, Mode, Owner, Result};
+
+/// A lock that is held, until it is released, dropped, or lost.
+///
+/// It renews itself in the background unless [`manual_renewal`](crate::Lock::manual_renewal) was asked for. It is
+/// *lost* once it may no longer be ours: somebody evicted it, or its local deadline passed without a renewal,
+/// whatever the network does. A lost lease never comes back; [`lost`](Self::lost) tells at once.
+///
+/// # What it does not guarantee
+///
+/// A process can be paused between a look at [`is_held`](Self::is_held) and the write that follows. Send
+/// [`token`](Self::token) along with the write, and have the receiver refuse a token that is lower than the highest
+/// it has seen.
+///
+/// # Drop
+///
+/// Dropping a lease hands its release to the client's task. Call [`release`](Self::release) to know that it happened,
+/// or [`LockClient::shutdown`](crate::LockClient::shutdown) before the process ends.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> doclock::Result<()> {
+/// # let locks = doclock::LockClient::new(doclock::MemoryBackend::new());
+/// let lease = locks.lock("report").acquire().await?;
+/// tokio::select! {
+///     why = lease.lost() => return Err(why),
+///     () = write_report(lease.token()) => {}
+/// }
+/// lease.release().await?;
+/// # Ok(()) }
+/// # async fn write_report(_fencing_token: u64) {}
+/// ```
+#[must_use = "the lock is released when the lease is dropped"]
+pub struct Lease {
+    state: Arc<LeaseState>,
+    worker: Worker,
+    released: bool,
+}
+
+impl Lease {
+    pub(crate) fn new(state: Arc<LeaseState>, worker: Worker) -> Self {
+        Self {
+            state,
+            worker,
+            released: false,
+        }
+    }
+
+    /// What is locked.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        &self.state.key
+    }
+
+    /// Who holds it: random unless [`owner`](crate::Lock::owner) was given.
+    #[must_use]
+    pub fn owner(&self) -> &Owner {
+        &self.state.owner
+    }
+
+    /// Which acquisition this is.
+    #[must_use]
+    pub fn id(&self) -> &LeaseId {
+        &self.state.id
+    }
+
+    /// What the lease allows beside it.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.state.mode
+    }
+
+    /// The fencing token: greater than that of every earlier grant of this key.
+    #[must_use]
+    pub fn token(&self) -> u64 {
+        self.state.token
+    }
+
+    /// Whether the lease is certainly ours at this instant. Once false, false for ever.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        !self.remaining().is_zero()
+    }
+
+    /// How long the lease is certainly ours if no renewal succeeds from now on; zero once it is lost.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        self.state.remaining()
+    }
+
+    /// Waits until the lease is lost, and tells why.
+    ///
+    /// The future stands on its own: it may be moved to another task, and outlives a release, after which it never
+    /// resolves. Cancel safe.
+    pub fn lost(&self) -> impl Future<Output = Error> + Send + 'static + use<> {
+        let state = Arc::clone(&self.state);
+        async move { state.lost().await }
+    }
+
+    /// Prolongs the lease now. Not needed with automatic renewal.
+    ///
+    /// Cancel safe: a renewal that is under way goes on without its caller.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::LeaseLost`] if it is lost. A transient error leaves the lease as it was: check
+    /// [`remaining`](Self::remaining) and try again.
+    pub async fn renew(&self) -> Result<()> {
+        self.worker.renew(&self.state).await
+    }
+
+    /// Gives the lock back, and waits until the database has confirmed it.
+    ///
+    /// Transient errors are retried until the lease would have expired anyway. The lease ends locally at once,
+    /// whatever happens. Cancel safe: a release that is under way goes on without its caller.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::LeaseLost`] if it was lost before: what was done last may not have been alone. Any other error: the
+    /// lock stays until it expires.
+    pub async fn release(mut self) -> Result<()> {
+        self.released = true;
+        self.worker.release(&self.state).await
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if !self.released {
+            self.worker.forget(&self.state);
+        }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("key", self.key())
+            .field("owner", self.owner())
+            .field("mode", &self.mode())
+            .field("token", &self.token())
+            .field("remaining", &self.remaining())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a lease and the client's task share.
+#[derive(Debug)]
+pub(crate) struct LeaseState {
+    pub(crate) key: Key,
+    pub(crate) owner: Owner,
+    pub(crate) id: LeaseId,
+    pub(crate) mode: Mode,
+    pub(crate) token: u64,
+    clock: Arc<dyn Clock>,
+    status: watch::Sender<Status>,
+    /// Keeps other tasks of this client that use the same explicit owner out.
+    turn: Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Status {
+    Held(Deadline),
+    Lost(Loss),
+    Released,
+}
+
+/// Why a lease was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// Its local deadline passed.
+    Expired,
+    /// The record does not have it any more.
+    Evicted,
+    /// The client was shut down.
+    Shutdown,
+}
+
+/// A lock may come free without a tick of the monotonic clock, if the process was frozen: look at the wall clock
+/// this often.
+const LOOK: Duration = Duration::from_secs(1);
+
+impl LeaseState {
+    pub(crate) fn new(
+        request: &crate::AcquireRequest,
+        token: u64,
+        deadline: Deadline,
+        clock: Arc<dyn Clock>,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        Self {
+            key: request.key.clone(),
+            owner: request.owner.clone(),
+            id: request.id.clone(),
+            mode: request.mode,
+            token,
+            clock,
+            status: watch::Sender::new(Status::Held(deadline)),
+            turn: Mutex::new(turn),
+        }
+    }
+
+    pub(crate) fn remaining(&self) -> Duration {
+        let Status::Held(deadline) = *self.status.borrow() else {
+            return Duration::ZERO;
+        };
+        let left = deadline.left(self.clock.now());
+        if left.is_zero() {
+            self.lose(Loss::Expired);
+        }
+        left
+    }
+
+    /// A newer deadline. It revives nothing: the old one must not have passed.
+    pub(crate) fn prolong(&self, deadline: Deadline) {
+        self.change(|_| Status::Held(deadline));
+    }
+
+    pub(crate) fn lose(&self, loss: Loss) {
+        self.change(|_| Status::Lost(loss));
+    }
+
+    /// Ends the lease locally. An error if it was lost before.
+    pub(crate) fn end(&self) -> Result<()> {
+        self.change(|_| Status::Released);
+        self.check()
+    }
+
+    /// An error if the lease is lost.
+    pub(crate) fn check(&self) -> Result<()> {
+        match *self.status.borrow() {
+            Status::Lost(loss) => Err(self.error(loss)),
+            Status::Held(_) | Status::Released => Ok(()),
+        }
+    }
+
+    /// Moves on from *held*, and from nothing else. One that has expired unnoticed becomes lost.
+    fn change(&self, to: impl FnOnce(Deadline) -> Status) {
+        let now = self.clock.now();
+        let changed = self.status.send_if_modified(|status| {
+            let Status::Held(deadline) = *status else {
+                return false;
+            };
+            *status = if deadline.left(now).is_zero() {
+                Status::Lost(Loss::Expired)
+            } else {
+                to(deadline)
+            };
+            true
+        });
+        if changed && !matches!(*self.status.borrow(), Status::Held(_)) {
+            self.turn
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+        }
+    }
+
+    async fn lost(&self) -> Error {
+        let mut status = self.status.subscribe();
+        loop {
+            let left = self.remaining();
+            match *status.borrow_and_update() {
+                Status::Lost(loss) => return self.error(loss),
+                Status::Held(_) => {}
+                Status::Released => break,
+            }
+            tokio::select! {
+                _ = status.changed() => {}
+                () = tokio::time::sleep(left.min(LOOK)) => {}
+            }
+        }
+        std::future::pending().await
+    }
+
+    fn error(&self, loss: Loss) -> Error {
+        let message = match loss {
+            Loss::Expired => {
+                "the lease ran out before it was renewed: stop what it protected; another may hold the lock by now"
+            }
+            Loss::Evicted => {
+                "the lease is gone from the database, expired and taken over or released by force: stop what it \
+                 protected; another may hold the lock by now"
+            }
+            Loss::Shutdown => "the lock client was shut down, which released it",
+        };
+        Error::new(ErrorKind::LeaseLost, message).with_key(&self.key)
+    }
+}

@@ -1,0 +1,286 @@
+//! The description of a lock that is to be taken.
+
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use crate::acquire::{Patience, acquire};
+use crate::backend::AcquireRequest;
+use crate::client::{LockClient, invalid};
+use crate::record::{Label, MIN_TTL, Payload};
+use crate::renewal::{Renewal, Span};
+use crate::time::{Moment, Timestamp};
+use crate::{ErrorKind, Key, Lease, Mode, Owner, Result, Ttl};
+
+/// How long a lease lives without renewal, by default.
+pub const DEFAULT_TTL: Duration = Duration::from_secs(30);
+/// How long [`Lock::acquire`] waits, by default.
+pub const DEFAULT_WAIT: Duration = Duration::from_secs(30);
+
+/// A lock that is to be taken, made by [`LockClient::lock`].
+///
+/// Every setting is optional. What can't be is reported when the lock is acquired, before any request is sent.
+#[derive(Clone, Debug)]
+#[must_use = "nothing is locked until `acquire`, `try_acquire` or `run` is awaited"]
+pub struct Lock {
+    client: LockClient,
+    key: String,
+    ttl: Duration,
+    wait: Duration,
+    margin: Option<Duration>,
+    owner: Option<String>,
+    label: Option<String>,
+    data: Option<Result<Payload, String>>,
+    deadline: Option<SystemTime>,
+    max_hold: Option<Duration>,
+    automatic: bool,
+}
+
+impl Lock {
+    pub(crate) fn new(client: LockClient, key: String) -> Self {
+        Self {
+            client,
+            key,
+            ttl: DEFAULT_TTL,
+            wait: DEFAULT_WAIT,
+            margin: None,
+            owner: None,
+            label: None,
+            data: None,
+            deadline: None,
+            max_hold: None,
+            automatic: true,
+        }
+    }
+
+    /// How long the lease lives without renewal: 100 ms to 24 h, 30 s by default. After a crash the lock stays taken for
+    /// this long; a process that is cut off from the database for longer loses its lease.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// How long [`acquire`](Self::acquire) waits for others, 30 s by default. `Duration::MAX` waits for ever.
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// How long before its expiry the lease counts as lost, a tenth of the ttl by default: what the protected work may
+    /// take to notice and stop. Less than half of the ttl.
+    pub fn margin(mut self, margin: Duration) -> Self {
+        self.margin = Some(margin);
+        self
+    }
+
+    /// Who holds, to take one's own lock over after a restart: another process with the same owner is granted at once,
+    /// and this lease is lost. Choose one only if its predecessor is certainly dead (a Lambda's request id, a
+    /// stateful set's ordinal). Tasks of one client that use the same owner wait for each other.
+    pub fn owner(mut self, owner: impl Into<String>) -> Self {
+        self.owner = Some(owner.into());
+        self
+    }
+
+    /// A few words for people who look at the lock: at most 256 bytes.
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    /// A payload for programs that look at the lock with [`LockClient::inspect`]: at most 4,096 bytes as JSON.
+    pub fn data(mut self, data: &impl Serialize) -> Self {
+        // An error that can be cloned, as this is; told apart again when the lock is acquired.
+        self.data = Some(Payload::new(data).map_err(|error| error.to_string()));
+        self
+    }
+
+    /// The end that the lease never outlives, such as the time-out of a serverless function. A shorter ttl follows from a
+    /// nearer deadline, so that the lock does not stay taken after it either.
+    pub fn deadline(mut self, deadline: SystemTime) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// The longest that the lease is held, whatever renews it: then it is lost, and released. Against jobs that hang.
+    pub fn max_hold(mut self, max_hold: Duration) -> Self {
+        self.max_hold = Some(max_hold);
+        self
+    }
+
+    /// No renewal in the background: the lease ends with its ttl unless [`Lease::renew`] is called.
+    pub fn manual_renewal(mut self) -> Self {
+        self.automatic = false;
+        self
+    }
+
+    /// Takes the lock, waiting for others as long as [`wait`](Self::wait) says.
+    ///
+    /// Cancel safe: if the future is dropped, whatever it may have been granted is released.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::WaitTimeout`] if it was held by others all the time, [`ErrorKind::InvalidInput`] before any request,
+    /// [`ErrorKind::CorruptRecord`] if something else lies under the key, or why the database could not be used.
+    pub async fn acquire(self) -> Result<Lease> {
+        let patience = Patience::Wait(self.wait);
+        self.take(patience).await
+    }
+
+    /// Takes the lock if it is free: `None` if it is held by others. Lost answers are asked for again, for no longer than
+    /// the client's request timeout.
+    ///
+    /// Cancel safe: if the future is dropped, whatever it may have been granted is released.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire), but never [`ErrorKind::WaitTimeout`].
+    pub async fn try_acquire(self) -> Result<Option<Lease>> {
+        match self.take(Patience::Try).await {
+            Ok(lease) => Ok(Some(lease)),
+            Err(error) if error.kind() == ErrorKind::WaitTimeout => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes the lock, does the work, and gives the lock back, whatever happens. If the lease is lost, the work is dropped
+    /// at its next `await`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> doclock::Result<()> {
+    /// # let locks = doclock::LockClient::new(doclock::MemoryBackend::new());
+    /// let rows = locks
+    ///     .lock("nightly")
+    ///     .run(async |lease| import(lease.token()).await)
+    ///     .await?;
+    /// # assert_eq!(rows, 42);
+    /// # Ok(()) }
+    /// # async fn import(_fencing_token: u64) -> u32 { 42 }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire), or [`ErrorKind::LeaseLost`]. A failed release is logged, not returned: the work's
+    /// own result is.
+    pub async fn run<T>(self, work: impl AsyncFnOnce(&Lease) -> T) -> Result<T> {
+        let lease = self.acquire().await?;
+        run(lease, work).await
+    }
+
+    /// As [`run`](Self::run), if the lock is free: `None` if it is held by others.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_acquire`](Self::try_acquire), or [`ErrorKind::LeaseLost`].
+    pub async fn try_run<T>(self, work: impl AsyncFnOnce(&Lease) -> T) -> Result<Option<T>> {
+        match self.try_acquire().await? {
+            Some(lease) => run(lease, work).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn take(self, patience: Patience) -> Result<Lease> {
+        let client = self.client.clone();
+        let plan = self.plan()?;
+        let key = plan.request.key.clone();
+        let outcome = acquire(client.inner(), plan, patience).await;
+        outcome.map_err(|error| error.with_operation("acquire").with_key(&key))
+    }
+
+    /// Checks everything that can be checked without a request.
+    fn plan(self) -> Result<Plan> {
+        let key = Key::new(&self.key)?;
+        let owner = match &self.owner {
+            Some(owner) => Owner::new(owner)?,
+            None => Owner::random(),
+        };
+        let ttl = Ttl::new(self.ttl)?;
+        let margin = self.margin.unwrap_or(self.ttl / 10);
+        if margin >= self.ttl / 2 {
+            return Err(invalid(format!(
+                "a margin of {margin:?} leaves too little of a ttl of {:?}: it must be less than half of it",
+                self.ttl
+            )));
+        }
+        if self.max_hold.is_some_and(|max_hold| max_hold < MIN_TTL) {
+            return Err(invalid(
+                "max_hold is shorter than 100 ms: choose a longer one",
+            ));
+        }
+        let now = self.client.inner().clock.now();
+        let mut request = AcquireRequest::new(&key, &owner, Mode::Exclusive, ttl);
+        request.margin = margin;
+        request.label = self.label.map(Label::new).transpose()?;
+        request.data = self.data.transpose().map_err(invalid)?;
+        let mut plan = Plan {
+            request,
+            deadline: self.deadline.map(|end| Span {
+                from: now,
+                length: Timestamp::from(end).saturating_since(now.wall),
+            }),
+            max_hold: self.max_hold,
+            takes_turns: self.owner.is_some(),
+            automatic: self.automatic,
+        };
+        plan.fit_deadline(now)?;
+        Ok(plan)
+    }
+}
+
+async fn run<T>(lease: Lease, work: impl AsyncFnOnce(&Lease) -> T) -> Result<T> {
+    let result = tokio::select! {
+        biased;
+        why = lease.lost() => Err(why.with_operation("run")),
+        value = work(&lease) => Ok(value),
+    };
+    let key = lease.key().clone();
+    if let Err(error) = lease.release().await
+        && error.kind() != ErrorKind::LeaseLost
+    {
+        tracing::warn!(%key, %error, "release failed, the lock stays until it expires");
+    }
+    result
+}
+
+/// A lock that is to be taken, with everything checked.
+pub(crate) struct Plan {
+    pub(crate) request: AcquireRequest,
+    pub(crate) deadline: Option<Span>,
+    pub(crate) max_hold: Option<Duration>,
+    pub(crate) takes_turns: bool,
+    pub(crate) automatic: bool,
+}
+
+impl Plan {
+    /// Shortens the ttl so that the record does not outlive the deadline; the margin with it.
+    pub(crate) fn fit_deadline(&mut self, now: Moment) -> Result<()> {
+        let Some(deadline) = self.deadline else {
+            return Ok(());
+        };
+        let left = deadline.left(now);
+        let ttl = self.request.ttl.as_duration();
+        if left >= ttl {
+            return Ok(());
+        }
+        self.request.ttl = Ttl::new(left).map_err(|_| {
+            invalid(format!(
+                "the deadline is {left:?} away: too near to do anything under a lock"
+            ))
+        })?;
+        self.request.margin = self.request.margin.mul_f64(left.div_duration_f64(ttl));
+        Ok(())
+    }
+
+    /// Sets the end that no renewal moves. A maximum hold counts from the grant.
+    pub(crate) fn cap(&self, renewal: &mut Renewal, now: Moment) {
+        let ends = [
+            self.deadline,
+            self.max_hold.map(|length| Span { from: now, length }),
+        ];
+        let earliest = ends.into_iter().flatten().min_by_key(|end| end.left(now));
+        renewal.end_with(
+            self.request.ttl.as_duration(),
+            self.request.margin,
+            earliest,
+        );
+    }
+}

@@ -1,0 +1,297 @@
+//! When a lease is renewed, until when it is valid, and when it is lost: pure state, told the time by its caller.
+
+use std::time::Duration;
+
+use crate::backend::Validity;
+use crate::time::Moment;
+
+/// A span that starts at a moment: over once it may have lasted `length`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) from: Moment,
+    pub(crate) length: Duration,
+}
+
+impl Span {
+    /// What is left of it at least; zero once it is over.
+    pub(crate) fn left(&self, now: Moment) -> Duration {
+        self.length.saturating_sub(now.at_most_since(self.from))
+    }
+}
+
+/// Until when a lease is valid: as long as both spans last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Deadline {
+    standing: Span,
+    cap: Option<Span>,
+}
+
+impl Deadline {
+    /// What is left of the lease at least; zero once it is lost.
+    pub(crate) fn left(&self, now: Moment) -> Duration {
+        let standing = self.standing.left(now);
+        self.cap.map_or(standing, |cap| standing.min(cap.left(now)))
+    }
+}
+
+/// The renewal of one lease.
+///
+/// Its deadline counts from before the send of the attempt that stands in the record; every attempt has a `seq`,
+/// and its send is remembered until a later attempt is known to stand.
+#[derive(Clone, Debug)]
+pub(crate) struct Renewal {
+    ttl: Duration,
+    margin: Duration,
+    /// The end that no renewal can move: the maximum hold, the caller's own deadline.
+    cap: Option<Span>,
+    sends: Vec<(u64, Moment)>,
+    next_seq: u64,
+    standing: Option<(u64, Span)>,
+    retry: Option<Span>,
+    failures: u32,
+}
+
+/// The first wait after a failed attempt; doubles with each one in a row.
+const RETRY: Duration = Duration::from_millis(50);
+
+impl Renewal {
+    pub(crate) fn new(ttl: Duration, margin: Duration) -> Self {
+        Self {
+            ttl,
+            margin,
+            cap: None,
+            sends: Vec::new(),
+            next_seq: 1,
+            standing: None,
+            retry: None,
+            failures: 0,
+        }
+    }
+
+    /// What the acquisition agreed on in the end: the ttl and margin that were asked for last, and the end that no
+    /// renewal moves.
+    pub(crate) fn end_with(&mut self, ttl: Duration, margin: Duration, cap: Option<Span>) {
+        self.ttl = ttl;
+        self.margin = margin;
+        self.cap = cap;
+    }
+
+    /// The lease turned out to be gone.
+    pub(crate) fn nothing_stands(&mut self) {
+        self.standing = None;
+    }
+
+    /// An attempt is about to be sent: its number.
+    pub(crate) fn send(&mut self, now: Moment) -> u64 {
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        self.sends.push((seq, now));
+        seq
+    }
+
+    /// An attempt was answered. The newest one that is known to stand decides, whichever answer comes last.
+    pub(crate) fn stands(&mut self, validity: &Validity) {
+        self.retry = None;
+        self.failures = 0;
+        if self.standing.is_some_and(|(seq, _)| seq > validity.seq) {
+            return;
+        }
+        // An attempt whose send nobody remembers is not ours: worth nothing.
+        let Some(&(_, from)) = self.sends.iter().find(|(seq, _)| *seq == validity.seq) else {
+            return;
+        };
+        let length = validity.valid_for.saturating_sub(self.margin);
+        self.standing = Some((validity.seq, Span { from, length }));
+        self.sends.retain(|(seq, _)| *seq >= validity.seq);
+    }
+
+    /// An attempt failed and may be repeated.
+    pub(crate) fn failed(&mut self, now: Moment, luck: f64) {
+        let ceiling = RETRY
+            .saturating_mul(1 << self.failures.min(10))
+            .min(self.ttl / 10);
+        self.failures = self.failures.saturating_add(1);
+        self.retry = Some(Span {
+            from: now,
+            length: ceiling.mul_f64(luck.clamp(0.0, 1.0)),
+        });
+    }
+
+    /// Until when the lease is valid; `None` before anything is known to stand.
+    pub(crate) fn deadline(&self) -> Option<Deadline> {
+        let (_, standing) = self.standing?;
+        Some(Deadline {
+            standing,
+            cap: self.cap,
+        })
+    }
+
+    /// What is left until the lease is lost.
+    pub(crate) fn left(&self, now: Moment) -> Duration {
+        self.deadline()
+            .map_or(Duration::ZERO, |deadline| deadline.left(now))
+    }
+
+    /// Whether the end that no renewal can move has come.
+    pub(crate) fn reached_cap(&self, now: Moment) -> bool {
+        self.cap.is_some_and(|cap| cap.left(now).is_zero())
+    }
+
+    /// The answer to the acquisition leaves so little that it is worth a renewal before the lease is handed out.
+    pub(crate) fn is_nearly_spent(&self, now: Moment) -> bool {
+        self.left(now) < self.ttl.saturating_sub(self.margin) / 2
+    }
+
+    /// How long until the next attempt to renew; `None` if there is none to come.
+    pub(crate) fn due_in(&self, now: Moment) -> Option<Duration> {
+        let (_, span) = self.standing?;
+        if let Some(retry) = self.retry {
+            return Some(retry.left(now));
+        }
+        let elapsed = now.at_most_since(span.from);
+        let third = (self.ttl / 3).min(span.length / 2).saturating_sub(elapsed);
+        let Some(cap) = self.cap else {
+            return Some(third);
+        };
+        // The last renewal makes the record expire with the cap: later ones would hold the lock beyond it.
+        let last_chance = cap.left(now).checked_sub(self.ttl)?;
+        Some(third.min(last_chance))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Timestamp;
+
+    const TTL: Duration = Duration::from_secs(30);
+    const MARGIN: Duration = Duration::from_secs(3);
+
+    fn at(seconds: u64) -> Moment {
+        Moment {
+            monotonic: Duration::from_secs(seconds),
+            wall: Timestamp::from_millis(0),
+        }
+    }
+
+    fn validity(seq: u64) -> Validity {
+        Validity {
+            seq,
+            valid_for: TTL,
+            refresh: false,
+        }
+    }
+
+    fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn the_deadline_counts_from_the_send_of_the_attempt_that_stands() {
+        let mut renewal = Renewal::new(TTL, MARGIN);
+        let lost_answer = renewal.send(at(0));
+        let retried = renewal.send(at(20));
+        assert_ne!(lost_answer, retried);
+        renewal.stands(&validity(lost_answer));
+        assert_eq!(renewal.left(at(21)), secs(6));
+        assert_eq!(renewal.left(at(27)), Duration::ZERO);
+        assert!(renewal.is_nearly_spent(at(21)));
+    }
+
+    #[test]
+    fn a_late_answer_does_not_undo_a_newer_one() {
+        let mut renewal = Renewal::new(TTL, MARGIN);
+        let first = renewal.send(at(0));
+        let second = renewal.send(at(10));
+        renewal.stands(&validity(second));
+        renewal.stands(&validity(first));
+        assert_eq!(renewal.left(at(10)), secs(27));
+    }
+
+    #[test]
+    fn a_newer_answer_rules_even_if_it_is_worth_less() {
+        let mut renewal = Renewal::new(TTL, MARGIN);
+        let first = renewal.send(at(0));
+        renewal.stands(&validity(first));
+        let seq = renewal.send(at(10));
+        renewal.stands(&Validity {
+            seq,
+            valid_for: secs(5),
+            refresh: true,
+        });
+        assert_eq!(renewal.left(at(10)), secs(2));
+    }
+
+    #[test]
+    fn an_attempt_of_somebody_else_is_worth_nothing() {
+        let mut renewal = Renewal::new(TTL, MARGIN);
+        renewal.send(at(0));
+        renewal.stands(&validity(9));
+        assert_eq!(renewal.left(at(0)), Duration::ZERO);
+    }
+
+    #[test]
+    fn renewals_come_at_a_third_and_sooner_for_a_short_validity() {
+        let mut renewal = Renewal::new(TTL, MARGIN);
+        let seq = renewal.send(at(0));
+        assert_eq!(renewal.due_in(at(0)), None, "nothing stands yet");
+        renewal.stands(&validity(seq));
+        assert_eq!(renewal.due_in(at(4)), Some(secs(6)));
+        assert_eq!(renewal.due_in(at(11)), Some(Duration::ZERO));
+        let seq = renewal.send(at(11));
+        renewal.stands(&Validity {
+            seq,
+            valid_for: secs(7),
+            refresh: false,
+        });
+        assert_eq!(renewal.due_in(at(11)), Some(secs(2)));
+    }
+
+    #[test]
+    fn failures_are_retried_with_growing_pauses() {
+        let mut renewal = Renewal::new(TTL, MARGIN);
+        let seq = renewal.send(at(0));
+        renewal.stands(&validity(seq));
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            renewal.failed(at(10), 1.0);
+            waits.push(renewal.due_in(at(10)).unwrap().as_millis());
+        }
+        assert_eq!(waits, [50, 100, 200, 400, 800, 1600, 3000, 3000]);
+        let seq = renewal.send(at(10));
+        renewal.stands(&validity(seq));
+        assert_eq!(renewal.due_in(at(10)), Some(secs(10)));
+    }
+
+    #[test]
+    fn a_cap_ends_the_lease_and_the_last_renewal_expires_with_it() {
+        let cap = Span {
+            from: at(0),
+            length: secs(65),
+        };
+        let mut renewal = Renewal::new(TTL, MARGIN);
+        renewal.end_with(TTL, MARGIN, Some(cap));
+        for now in [0, 10, 20, 30] {
+            let seq = renewal.send(at(now));
+            renewal.stands(&validity(seq));
+        }
+        assert_eq!(renewal.due_in(at(30)), Some(secs(5)));
+        let seq = renewal.send(at(35));
+        renewal.stands(&validity(seq));
+        assert_eq!(renewal.due_in(at(36)), None);
+        assert_eq!(renewal.left(at(60)), secs(2));
+        assert_eq!(renewal.left(at(64)), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_frozen_process_counts_the_wall_clock() {
+        let mut renewal = Renewal::new(TTL, MARGIN);
+        let seq = renewal.send(at(0));
+        renewal.stands(&validity(seq));
+        let thawed = Moment {
+            monotonic: secs(1),
+            wall: Timestamp::from_millis(27_000),
+        };
+        assert_eq!(renewal.left(thawed), Duration::ZERO);
+    }
+}

@@ -1,0 +1,216 @@
+//! The leases in the task's care, in the order in which something is due for them.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::Held;
+use crate::backend::{RenewOutcome, RenewRequest};
+use crate::lease::Loss;
+use crate::time::Moment;
+use crate::{LeaseId, Result};
+
+/// Who waits for the end of a renewal.
+type Done = oneshot::Sender<Result<()>>;
+
+/// The monotonic clock stood still, or the wall clock stepped, if they differ by more than this.
+const DIVERGENCE: Duration = Duration::from_millis(50);
+
+pub(super) struct Entry {
+    pub(super) held: Held,
+    /// A renewal is under way.
+    renewing: bool,
+    waiting: Vec<Done>,
+    at: Duration,
+}
+
+/// Leases, and a schedule of when each needs a look (by the monotonic clock).
+#[derive(Default)]
+pub(super) struct Leases {
+    entries: HashMap<LeaseId, Entry>,
+    schedule: BTreeSet<(Duration, LeaseId)>,
+    looked: Option<Moment>,
+}
+
+/// What is due.
+#[derive(Default)]
+pub(super) struct Due {
+    /// Renewals to be sent.
+    pub(super) renewals: Vec<RenewRequest>,
+    /// Leases that are lost, to be released if their own limit ended them.
+    pub(super) ended: Vec<Held>,
+}
+
+impl Leases {
+    pub(super) fn insert(&mut self, held: Held, now: Moment) {
+        let id = held.request.id.clone();
+        let entry = Entry {
+            held,
+            renewing: false,
+            waiting: Vec::new(),
+            at: Duration::ZERO,
+        };
+        self.entries.insert(id.clone(), entry);
+        self.reschedule(&id, now);
+    }
+
+    pub(super) fn remove(&mut self, id: &LeaseId) -> Option<Held> {
+        let entry = self.entries.remove(id)?;
+        self.schedule.remove(&(entry.at, id.clone()));
+        for done in entry.waiting {
+            // The lease was released while it was being renewed.
+            let _ = done.send(entry.held.lease.check());
+        }
+        Some(entry.held)
+    }
+
+    pub(super) fn drain(&mut self) -> Vec<Held> {
+        self.schedule.clear();
+        let entries = self.entries.drain();
+        entries.map(|(_, entry)| entry.held).collect()
+    }
+
+    /// How long until something is due.
+    pub(super) fn next_in(&self, now: Moment) -> Option<Duration> {
+        let (at, _) = self.schedule.first()?;
+        Some(at.saturating_sub(now.monotonic))
+    }
+
+    /// Takes what is due at `now`.
+    pub(super) fn due(&mut self, now: Moment) -> Due {
+        self.notice_a_thaw(now);
+        let mut due = Due::default();
+        while let Some((at, id)) = self.schedule.first().cloned() {
+            if at > now.monotonic {
+                break;
+            }
+            self.schedule.pop_first();
+            let Some(entry) = self.entries.get_mut(&id) else {
+                continue;
+            };
+            if entry.held.renewal.left(now).is_zero() {
+                entry.held.lease.lose(Loss::Expired);
+                due.ended.extend(self.remove(&id));
+                continue;
+            }
+            let renews = entry.held.automatic && !entry.renewing;
+            if renews && entry.held.renewal.due_in(now) == Some(Duration::ZERO) {
+                due.renewals.push(entry.renewal(now));
+            }
+            self.reschedule(&id, now);
+        }
+        due
+    }
+
+    /// Somebody wants a renewal now: the request to send, unless one is under way that serves as well.
+    pub(super) fn renew(
+        &mut self,
+        id: &LeaseId,
+        done: Done,
+        now: Moment,
+    ) -> std::result::Result<Option<RenewRequest>, Done> {
+        let Some(entry) = self.entries.get_mut(id) else {
+            return Err(done);
+        };
+        entry.waiting.push(done);
+        if entry.renewing {
+            return Ok(None);
+        }
+        Ok(Some(entry.renewal(now)))
+    }
+
+    /// A renewal was answered.
+    pub(super) fn renewed(
+        &mut self,
+        id: &LeaseId,
+        outcome: Result<RenewOutcome>,
+        now: Moment,
+        luck: f64,
+    ) {
+        let Some(entry) = self.entries.get_mut(id) else {
+            return;
+        };
+        entry.renewing = false;
+        let lease = &entry.held.lease;
+        let result = match outcome {
+            Ok(RenewOutcome::Renewed(validity)) => {
+                entry.held.renewal.stands(&validity);
+                if let Some(deadline) = entry.held.renewal.deadline() {
+                    lease.prolong(deadline);
+                }
+                lease.check()
+            }
+            Ok(RenewOutcome::Lost) => {
+                lease.lose(Loss::Evicted);
+                lease.check()
+            }
+            Err(error) => {
+                tracing::debug!(key = %lease.key, %error, "renewal failed, will try again");
+                entry.held.renewal.failed(now, luck);
+                Err(error)
+            }
+        };
+        let lost = lease.check().is_err();
+        answer(std::mem::take(&mut entry.waiting), lease, result);
+        if lost {
+            self.remove(id);
+        } else {
+            self.reschedule(id, now);
+        }
+    }
+
+    fn reschedule(&mut self, id: &LeaseId, now: Moment) {
+        let Some(entry) = self.entries.get_mut(id) else {
+            return;
+        };
+        let left = entry.held.renewal.left(now);
+        let renewal = entry.held.renewal.due_in(now);
+        let renewal = renewal.filter(|_| entry.held.automatic && !entry.renewing);
+        let wait = renewal.map_or(left, |renewal| renewal.min(left));
+        self.schedule.remove(&(entry.at, id.clone()));
+        entry.at = now.monotonic.saturating_add(wait);
+        self.schedule.insert((entry.at, id.clone()));
+    }
+
+    /// The schedule is monotonic, leases end by the wall clock too: when the two part, look at every lease.
+    fn notice_a_thaw(&mut self, now: Moment) {
+        let Some(before) = self.looked.replace(now) else {
+            return;
+        };
+        let apart = now
+            .at_most_since(before)
+            .saturating_sub(now.at_least_since(before));
+        if apart < DIVERGENCE {
+            // Small differences add up: keep the older reading until enough time has passed.
+            if now.at_least_since(before) < Duration::from_secs(10) {
+                self.looked = Some(before);
+            }
+            return;
+        }
+        let ids: Vec<_> = self.entries.keys().cloned().collect();
+        for id in ids {
+            self.reschedule(&id, now);
+        }
+    }
+}
+
+impl Entry {
+    fn renewal(&mut self, now: Moment) -> RenewRequest {
+        self.renewing = true;
+        let token = self.held.lease.token;
+        let seq = self.held.renewal.send(now);
+        let mut request = RenewRequest::new(&self.held.request, token, seq);
+        request.timeout = request.timeout.min(self.held.renewal.left(now));
+        request
+    }
+}
+
+/// The first to wait gets the error itself, the others one of the same kind.
+fn answer(waiting: Vec<Done>, lease: &crate::lease::LeaseState, result: Result<()>) {
+    let mut result = Some(result);
+    for done in waiting {
+        let answer = result.take().unwrap_or_else(|| lease.check());
+        let _ = done.send(answer);
+    }
+}
