@@ -32,6 +32,7 @@ pub(crate) enum Patience {
 
 /// Acquires. Contention ends in [`ErrorKind::WaitTimeout`], at once for [`Patience::Try`].
 pub(crate) async fn acquire(client: &Inner, plan: Plan, patience: Patience) -> Result<Lease> {
+    client.worker.start()?;
     let length = match patience {
         Patience::Try | Patience::Wait(Duration::ZERO) => client.request_timeout,
         Patience::Wait(wait) => wait,

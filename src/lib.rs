@@ -5,6 +5,7 @@
 mod acquire;
 mod backend;
 mod client;
+mod connect;
 mod error;
 mod key;
 mod lease;
@@ -16,12 +17,17 @@ mod time;
 mod wait;
 mod worker;
 
+#[cfg(feature = "dynamodb")]
+pub use backend::dynamodb::DynamoBackend;
 pub use backend::memory::MemoryBackend;
+#[cfg(feature = "mongodb")]
+pub use backend::mongodb::MongoBackend;
 pub use backend::{
     AcquireOutcome, AcquireRequest, Backend, Contention, Fairness, Grant, Occupant, Reason,
     ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest, Validity, Watched,
 };
 pub use client::{LockClient, LockClientBuilder};
+pub use connect::{URL_VARIABLE, connect, connect_from_env};
 pub use error::{Error, ErrorKind, Result};
 pub use key::{Key, LeaseId, MAX_KEY_BYTES, MAX_OWNER_BYTES, Owner};
 pub use lease::Lease;

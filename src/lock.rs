@@ -272,15 +272,8 @@ impl Plan {
 
     /// Sets the end that no renewal moves. A maximum hold counts from the grant.
     pub(crate) fn cap(&self, renewal: &mut Renewal, now: Moment) {
-        let ends = [
-            self.deadline,
-            self.max_hold.map(|length| Span { from: now, length }),
-        ];
-        let earliest = ends.into_iter().flatten().min_by_key(|end| end.left(now));
-        renewal.end_with(
-            self.request.ttl.as_duration(),
-            self.request.margin,
-            earliest,
-        );
+        let max_hold = self.max_hold.map(|length| Span { from: now, length });
+        let terms = (self.request.ttl.as_duration(), self.request.margin);
+        renewal.end_with(terms, max_hold, self.deadline, now);
     }
 }

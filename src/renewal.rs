@@ -42,8 +42,10 @@ impl Deadline {
 pub(crate) struct Renewal {
     ttl: Duration,
     margin: Duration,
-    /// The end that no renewal can move: the maximum hold, the caller's own deadline.
+    /// The end that no renewal can move: the maximum hold or the caller's own deadline, whichever comes first.
     cap: Option<Span>,
+    /// The caller's own deadline, which the record must not outlive either: nobody may be left to release it.
+    deadline: Option<Span>,
     sends: Vec<(u64, Moment)>,
     next_seq: u64,
     standing: Option<(u64, Span)>,
@@ -60,6 +62,7 @@ impl Renewal {
             ttl,
             margin,
             cap: None,
+            deadline: None,
             sends: Vec::new(),
             next_seq: 1,
             standing: None,
@@ -70,10 +73,18 @@ impl Renewal {
 
     /// What the acquisition agreed on in the end: the ttl and margin that were asked for last, and the end that no
     /// renewal moves.
-    pub(crate) fn end_with(&mut self, ttl: Duration, margin: Duration, cap: Option<Span>) {
+    pub(crate) fn end_with(
+        &mut self,
+        (ttl, margin): (Duration, Duration),
+        max_hold: Option<Span>,
+        deadline: Option<Span>,
+        now: Moment,
+    ) {
         self.ttl = ttl;
         self.margin = margin;
-        self.cap = cap;
+        self.deadline = deadline;
+        let ends = [max_hold, deadline].into_iter().flatten();
+        self.cap = ends.min_by_key(|end| end.left(now));
     }
 
     /// The lease turned out to be gone.
@@ -150,12 +161,14 @@ impl Renewal {
         }
         let elapsed = now.at_most_since(span.from);
         let third = (self.ttl / 3).min(span.length / 2).saturating_sub(elapsed);
-        let Some(cap) = self.cap else {
+        let Some(deadline) = self.deadline else {
             return Some(third);
         };
-        // The last renewal makes the record expire with the cap: later ones would hold the lock beyond it.
-        let last_chance = cap.left(now).checked_sub(self.ttl)?;
-        Some(third.min(last_chance))
+        // The last renewal makes the record expire at the deadline: later ones would hold the lock beyond it.
+        let last_chance = deadline.left(now).checked_sub(self.ttl)?;
+        let next = third.min(last_chance);
+        let gain = elapsed + next;
+        (gain >= self.ttl / 20).then_some(next)
     }
 }
 
@@ -264,13 +277,13 @@ mod tests {
     }
 
     #[test]
-    fn a_cap_ends_the_lease_and_the_last_renewal_expires_with_it() {
-        let cap = Span {
+    fn a_deadline_ends_the_lease_and_the_last_renewal_expires_with_it() {
+        let deadline = Span {
             from: at(0),
             length: secs(65),
         };
         let mut renewal = Renewal::new(TTL, MARGIN);
-        renewal.end_with(TTL, MARGIN, Some(cap));
+        renewal.end_with((TTL, MARGIN), None, Some(deadline), at(0));
         for now in [0, 10, 20, 30] {
             let seq = renewal.send(at(now));
             renewal.stands(&validity(seq));
@@ -278,9 +291,25 @@ mod tests {
         assert_eq!(renewal.due_in(at(30)), Some(secs(5)));
         let seq = renewal.send(at(35));
         renewal.stands(&validity(seq));
+        assert_eq!(renewal.due_in(at(35)), None, "nothing to gain");
         assert_eq!(renewal.due_in(at(36)), None);
         assert_eq!(renewal.left(at(60)), secs(2));
         assert_eq!(renewal.left(at(64)), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_maximum_hold_ends_the_lease_however_often_it_is_renewed() {
+        let max_hold = Span {
+            from: at(0),
+            length: secs(65),
+        };
+        let mut renewal = Renewal::new(TTL, MARGIN);
+        renewal.end_with((TTL, MARGIN), Some(max_hold), None, at(0));
+        let seq = renewal.send(at(60));
+        renewal.stands(&validity(seq));
+        assert_eq!(renewal.left(at(60)), secs(5));
+        assert!(!renewal.reached_cap(at(64)));
+        assert!(renewal.reached_cap(at(65)));
     }
 
     #[test]

@@ -3,7 +3,8 @@ use std::time::Duration;
 use super::ServerTime;
 use crate::backend::{AcquireRequest, Contention, Occupant, Reason, Watched};
 use crate::record::RETENTION;
-use crate::{Claimant, Holder, LockRecord, Mode};
+use crate::time::Timestamp;
+use crate::{Claimant, Holder, LockRecord, Mode, Ttl};
 
 /// What [`admit`] decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,24 +43,24 @@ pub fn admit(record: Option<&LockRecord>, request: &AcquireRequest, time: &Serve
         return held(seen, None, closed_or_replaced(seen, request), request, time);
     }
 
-    let (mut next, clamped) = clamp(seen, time);
+    let (mut next, mended) = clamp(seen, time);
     next.holders.retain(|holder| is_live(holder, request, time));
     next.queue
         .retain(|waiter| waiter.expires_at > time.earliest);
 
-    let is_mine = |holder: &Holder| holder.owner() == Some(&request.owner);
-    let takes_over = next.holders.iter().any(is_mine);
-    let others = next
-        .holders
-        .iter()
-        .filter(|holder| !is_mine(holder))
-        .count();
-
+    let is_mine = |holder: &&Holder| holder.owner() == Some(&request.owner);
+    let live = next.holders.len();
+    let others = live - next.holders.iter().filter(is_mine).count();
+    let takes_over = others < live;
     if !next.queue.is_empty() && !takes_over {
-        return held(seen, clamped, Reason::Queue, request, time);
+        return held(seen, mended, Reason::Queue, request, time);
     }
     if others > 0 && !(shares(next.mode, request.mode) && others < request.mode.capacity()) {
-        return held(seen, clamped, Reason::Busy, request, time);
+        return held(seen, mended, Reason::Busy, request, time);
+    }
+    // An expired one as well: whoever it was granted to may wake up and ask again.
+    if let Some(replaced) = seen.holders.iter().find(is_mine) {
+        next.closed = replaced.id().cloned();
     }
     grant(next, request, time)
 }
@@ -92,15 +93,21 @@ fn was_watched_dead(holder: &Holder, watched: &[Watched]) -> bool {
 fn clamp(seen: &LockRecord, time: &ServerTime) -> (LockRecord, Option<Box<LockRecord>>) {
     let mut record = seen.clone();
     let mut changed = false;
-    for holder in &mut record.holders {
+    let mut cut = |expires_at: &mut Timestamp, ttl: Ttl| {
         let bound = time
             .latest
-            .saturating_add(holder.ttl.as_duration())
+            .saturating_add(ttl.as_duration())
             .saturating_add(time.pad);
-        if holder.expires_at > bound {
-            holder.expires_at = bound;
+        if *expires_at > bound {
+            *expires_at = bound;
             changed = true;
         }
+    };
+    for holder in &mut record.holders {
+        cut(&mut holder.expires_at, holder.ttl);
+    }
+    for waiter in &mut record.queue {
+        cut(&mut waiter.expires_at, waiter.ttl);
     }
     let mended = changed.then(|| {
         let mut mended = record.clone();
@@ -120,11 +127,11 @@ fn grant(mut next: LockRecord, request: &AcquireRequest, time: &ServerTime) -> V
     next.mode = request.mode;
     let mut ttl = request.ttl;
     let mut expires_at = time.expiry(ttl);
-    if let Some(mut old) = replaced {
-        // The ttl with it, or the next one to look would cut the later expiry down as implausible.
+    if let Some(old) = replaced {
+        // The ttl with it, or the next one to look would cut the later expiry down as implausible. And the whole of
+        // that ttl from now on: who recognises this grant later takes its ttl for its validity.
         ttl = ttl.max(old.ttl);
-        expires_at = expires_at.max(old.expires_at);
-        next.closed = old.claimant.take().map(|claimant| claimant.id);
+        expires_at = time.expiry(ttl).max(old.expires_at);
     }
     next.holders.push(Holder {
         claimant: Some(Claimant {
@@ -164,20 +171,37 @@ fn held(
             expires_in: holder.expires_at.saturating_since(time.earliest),
         })
         .collect();
-    let free_in = free_in(shown.mode, request.mode, &occupants);
+    let free_in = free_in(shown, &occupants, request, time);
     Verdict::Held {
         contention: Contention::new(reason, occupants, free_in),
         mended,
     }
 }
 
-/// When the holders in the way will have expired: the first of them where one place is enough.
-fn free_in(held: Mode, wanted: Mode, occupants: &[Occupant]) -> Duration {
-    let left = occupants.iter().map(|occupant| occupant.expires_in);
-    let when = if shares(held, wanted) {
-        left.min()
-    } else {
-        left.max()
+/// When enough of the others will have expired, and all who queue. Never zero, which would be a busy wait.
+fn free_in(
+    shown: &LockRecord,
+    occupants: &[Occupant],
+    request: &AcquireRequest,
+    time: &ServerTime,
+) -> Duration {
+    let is_other = |occupant: &&Occupant| {
+        let owner = occupant.claimant.as_ref().map(|claimant| &claimant.owner);
+        owner != Some(&request.owner)
     };
-    when.unwrap_or(Duration::ZERO)
+    let others = occupants.iter().filter(is_other);
+    let mut ends: Vec<_> = others.map(|occupant| occupant.expires_in).collect();
+    ends.sort_unstable();
+    let room = if shares(shown.mode, request.mode) {
+        request.mode.capacity()
+    } else {
+        1
+    };
+    let holders = ends.len().checked_sub(room).map(|last| ends[last]);
+    let ends = shown.queue.iter().map(|waiter| waiter.expires_at);
+    let waiters = ends
+        .filter(|end| *end > time.earliest)
+        .max()
+        .map(|end| end.saturating_since(time.earliest));
+    holders.max(waiters).unwrap_or(Duration::MAX)
 }

@@ -78,7 +78,6 @@ impl Worker {
 
     /// Sends an attempt to acquire and waits for it. Dropping the future leaves the attempt under way.
     pub(crate) async fn attempt(&self, request: AcquireRequest) -> Result<AcquireOutcome> {
-        self.start()?;
         self.ask(|reply| Command::Attempt(request, reply)).await
     }
 
@@ -126,13 +125,7 @@ impl Worker {
     }
 
     /// Starts the task on the caller's runtime, unless it runs.
-    fn start(&self) -> Result<()> {
-        let mut state = self.state();
-        match &*state {
-            State::Running(commands) if !commands.is_closed() => return Ok(()),
-            State::Closed => return Err(closed()),
-            State::Running(_) | State::Idle => {}
-        }
+    pub(crate) fn start(&self) -> Result<()> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|error| {
             Error::new(
                 ErrorKind::Unsupported,
@@ -140,12 +133,15 @@ impl Worker {
             )
             .with_source(error)
         })?;
+        let mut state = self.state();
+        match &*state {
+            State::Running(commands) if !commands.is_closed() => return Ok(()),
+            State::Closed => return Err(closed()),
+            State::Running(_) | State::Idle => {}
+        }
         let (commands, inbox) = mpsc::unbounded_channel();
-        runtime.spawn(task::run(
-            Arc::clone(&self.0.backend),
-            Arc::clone(&self.0.clock),
-            inbox,
-        ));
+        let backend = Arc::clone(&self.0.backend);
+        runtime.spawn(task::run(backend, Arc::clone(&self.0.clock), inbox));
         *state = State::Running(commands);
         Ok(())
     }

@@ -1,0 +1,58 @@
+//! The client and its leases, on the in-memory backend, in tokio's paused time: what takes minutes here takes
+//! milliseconds, and every wait is exact.
+
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
+
+mod acquiring;
+mod ending;
+mod faulty;
+mod holding;
+mod input;
+
+use std::time::Duration;
+
+use doclock::{Lock, LockClient, MemoryBackend};
+use faulty::Faulty;
+
+pub const TTL: Duration = secs(30);
+/// When a lease of [`TTL`] is lost unless renewed: the margin is a tenth.
+pub const LOST_AFTER: Duration = secs(27);
+
+pub const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Two processes with one database.
+pub struct World {
+    pub memory: MemoryBackend,
+    pub faults: Faulty,
+    /// The one whose requests suffer faults.
+    pub ours: LockClient,
+    pub theirs: LockClient,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let memory = MemoryBackend::new();
+        let faults = Faulty::new(&memory);
+        Self {
+            ours: LockClient::new(faults.clone()),
+            theirs: LockClient::new(memory.clone()),
+            faults,
+            memory,
+        }
+    }
+
+    pub fn lock(&self) -> Lock {
+        self.ours.lock("k").ttl(TTL)
+    }
+
+    pub fn other(&self) -> Lock {
+        self.theirs.lock("k").ttl(TTL)
+    }
+}
+
+/// Lets virtual time pass, and everything that is due in it happen.
+pub async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
