@@ -1,1 +1,7 @@
-fn main() {}
+//! The suite: one binary, so that the servers are started once and the drivers linked once.
+
+#![allow(missing_docs, unreachable_pub, dead_code, clippy::unwrap_used, clippy::expect_used)]
+
+mod connect;
+mod support;
+mod support_works;
