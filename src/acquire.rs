@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::backend::{
-    AcquireOutcome, AcquireRequest, Contention, Grant, Reason, ReleaseRequest, RenewOutcome,
-    RenewRequest,
+    AcquireOutcome, AcquireRequest, Contention, Grant, Occupant, Reason, ReleaseRequest,
+    RenewOutcome, RenewRequest,
 };
 use crate::client::Inner;
 use crate::lease::LeaseState;
@@ -43,9 +43,10 @@ pub(crate) async fn acquire(client: &Inner, plan: Plan, patience: Patience) -> R
         .map_or(length, |end| length.min(end.left(now)));
     let budget = Span { from: now, length };
     let waits = !matches!(patience, Patience::Try | Patience::Wait(Duration::ZERO));
-    let turn = match plan.takes_turns {
-        true => Some(take_turn(client, &plan.request, length, waits).await?),
-        false => None,
+    let turn = if plan.takes_turns {
+        Some(take_turn(client, &plan.request, length, waits).await?)
+    } else {
+        None
     };
     let acquisition = Acquisition {
         client,
@@ -74,7 +75,7 @@ async fn take_turn(
     let wait = if waits { wait } else { Duration::ZERO };
     let turns = client.turns(&request.key, &request.owner);
     let turn = tokio::time::timeout(wait, turns.acquire_owned()).await;
-    turn.ok().and_then(|turn| turn.ok()).ok_or_else(|| {
+    turn.ok().and_then(Result::ok).ok_or_else(|| {
         Error::new(
             ErrorKind::WaitTimeout,
             "held by another task of this client with the same owner: wait longer, or use another owner",
@@ -97,31 +98,40 @@ struct Acquisition<'a> {
 enum Next {
     Done(Lease),
     /// Try again, after so long. With what to report if there is no time for it.
-    Again(Duration, Error),
+    Again(Duration, Setback),
+}
+
+/// Why the lock was not taken yet.
+enum Setback {
+    Held(Contention),
+    Failed(Error),
 }
 
 impl Acquisition<'_> {
     async fn run(mut self, mut turn: Option<OwnedSemaphorePermit>) -> Result<Lease> {
-        let mut last_error = None;
+        let mut last = None;
         loop {
             let left = self.budget.left(self.now());
-            if let Some(error) = last_error.take_if(|_| left < SHORTEST) {
-                return Err(error);
+            match last.take_if(|_| left < SHORTEST) {
+                Some(Setback::Held(contention)) => return Err(wait_timeout(&contention)),
+                Some(Setback::Failed(error)) => return Err(error),
+                None => {}
             }
             let next = match self.attempt(left.max(SHORTEST)).await {
                 Ok(AcquireOutcome::Granted(grant)) => self.settle(grant, &mut turn).await?,
-                Ok(AcquireOutcome::Held(contention)) => self.refused(&contention)?,
+                Ok(AcquireOutcome::Held(contention)) => self.refused(contention)?,
                 Err(error) if error.is_transient() => {
-                    Next::Again(self.backoff.next(fastrand::f64()), error)
+                    let pause = self.backoff.next(fastrand::f64());
+                    Next::Again(pause, Setback::Failed(error))
                 }
                 Err(error) => return Err(error),
             };
             match next {
                 Next::Done(lease) => return Ok(lease),
-                Next::Again(pause, error) => {
+                Next::Again(pause, setback) => {
                     let left = self.budget.left(self.now());
                     tokio::time::sleep(pause.min(left)).await;
-                    last_error = Some(error);
+                    last = Some(setback);
                 }
             }
         }
@@ -152,18 +162,18 @@ impl Acquisition<'_> {
         outcome
     }
 
-    fn refused(&mut self, contention: &Contention) -> Result<Next> {
+    fn refused(&mut self, contention: Contention) -> Result<Next> {
         match contention.reason {
             Reason::Closed | Reason::Replaced => return Err(replaced()),
             Reason::Busy | Reason::Queue => {}
         }
         if !self.waits {
-            return Err(wait_timeout(contention));
+            return Err(wait_timeout(&contention));
         }
         self.plan.request.waiting = true;
-        self.watch.observe(contention, self.now());
-        let pause = self.backoff.next_after(contention, fastrand::f64());
-        Ok(Next::Again(pause, wait_timeout(contention)))
+        self.watch.observe(&contention, self.now());
+        let pause = self.backoff.next_after(&contention, fastrand::f64());
+        Ok(Next::Again(pause, Setback::Held(contention)))
     }
 
     /// Turns a grant into a lease. Looks last whether it still is one: answers may have taken long.
@@ -189,7 +199,7 @@ impl Acquisition<'_> {
             ErrorKind::OutcomeUnknown,
             "the lock was granted, but its time was over when the answer came: use a longer ttl",
         );
-        Ok(Next::Again(Duration::ZERO, spent))
+        Ok(Next::Again(Duration::ZERO, Setback::Failed(spent)))
     }
 
     /// Renews a grant that is not handed out yet. Whatever comes of it shows in what is left of the lease.
@@ -267,25 +277,30 @@ fn replaced() -> Error {
 }
 
 fn wait_timeout(contention: &Contention) -> Error {
-    let mut message = String::from("still held after the wait");
-    if let Some(occupant) = contention.occupants.first() {
-        let owner = occupant.claimant.as_ref().map(|claimant| &claimant.owner);
-        match (owner, &occupant.label) {
-            (Some(owner), Some(label)) => {
-                message += &format!(" by `{owner}` ({})", label.as_str());
-            }
-            (Some(owner), None) => message += &format!(" by `{owner}`"),
-            (None, _) => message += " by a minimum hold",
+    let who = match contention.occupants.as_slice() {
+        [] => String::new(),
+        [first, others @ ..] => {
+            let more = match others.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let left = first.expires_in;
+            format!(
+                "{}{more}, which expires in {left:?} unless renewed",
+                name(first)
+            )
         }
-        let others = contention.occupants.len() - 1;
-        if others > 0 {
-            message += &format!(" and {others} more");
-        }
-        message += &format!(
-            ", which expires in {:?} unless renewed",
-            occupant.expires_in
-        );
+    };
+    Error::new(
+        ErrorKind::WaitTimeout,
+        format!("still held after the wait{who}: wait longer, or look at it with `inspect`"),
+    )
+}
+
+fn name(occupant: &Occupant) -> String {
+    match (&occupant.claimant, &occupant.label) {
+        (Some(claimant), Some(label)) => format!(" by `{}` ({})", claimant.owner, label.as_str()),
+        (Some(claimant), None) => format!(" by `{}`", claimant.owner),
+        (None, _) => " by a minimum hold".to_owned(),
     }
-    message += ": wait longer, or look at it with `inspect`";
-    Error::new(ErrorKind::WaitTimeout, message)
 }

@@ -1,11 +1,21 @@
-//! Distributed locks as documents in the database you already have: MongoDB or DynamoDB.
+#![cfg_attr(
+    all(feature = "mongodb", feature = "dynamodb"),
+    doc = include_str!("../README.md")
+)]
+#![cfg_attr(
+    not(all(feature = "mongodb", feature = "dynamodb")),
+    doc = "Distributed locks as documents in the database you already have: MongoDB or DynamoDB."
+)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod acquire;
 mod backend;
 mod client;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod connect;
+pub mod docs;
 mod error;
 mod key;
 mod lease;

@@ -11,12 +11,12 @@ pub const FORMAT: i64 = 1;
 /// The most holders, and the most waiters, that a record may have.
 pub const MAX_PARTIES: usize = 256;
 /// The longest time to live.
-pub const MAX_TTL: Duration = Duration::from_secs(24 * 3600);
+pub const MAX_TTL: Duration = Duration::from_hours(24);
 /// The shortest time to live.
 pub const MIN_TTL: Duration = Duration::from_millis(100);
 /// How long after a record's last expiry the database may collect it, at least: longer than any ttl and
 /// any error of a clock together, so that no purge can meet a live lease.
-pub const RETENTION: Duration = Duration::from_secs(48 * 3600);
+pub const RETENTION: Duration = Duration::from_hours(48);
 /// The most bytes of a payload.
 pub const MAX_PAYLOAD_BYTES: usize = 4096;
 
@@ -111,8 +111,8 @@ impl Ttl {
                 format!("the ttl is {ttl:?}: choose one between 100 ms and 24 h"),
             ));
         }
-        let whole = ttl.subsec_nanos() / 1_000_000 * 1_000_000;
-        Ok(Self(Duration::new(ttl.as_secs(), whole)))
+        let whole = Duration::from_millis(u64::from(ttl.subsec_millis()));
+        Ok(Self(Duration::from_secs(ttl.as_secs()) + whole))
     }
 
     /// The time to live as a duration.

@@ -1,6 +1,13 @@
 //! The suite: one binary, so that the servers are started once and the drivers linked once.
 
-#![allow(missing_docs, unreachable_pub, dead_code, clippy::unwrap_used, clippy::expect_used)]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    dead_code,
+    clippy::unchecked_time_subtraction,
+    clippy::unwrap_used,
+    clippy::expect_used
+)]
 
 mod connect;
 mod support;

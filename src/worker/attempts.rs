@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tokio::sync::oneshot;
 
-use crate::backend::AcquireOutcome;
+use crate::backend::{AcquireOutcome, ReleaseRequest};
 use crate::{LeaseId, Result};
 
 pub(super) type Reply = oneshot::Sender<Result<AcquireOutcome>>;
@@ -14,37 +14,54 @@ pub(super) type Reply = oneshot::Sender<Result<AcquireOutcome>>;
 /// A release must not overtake its acquire, or the acquire would hold for a whole ttl: so an abandoned attempt is
 /// released when it lands, not before.
 #[derive(Debug, Default)]
-pub(super) struct Attempts(HashMap<LeaseId, Option<Reply>>);
+pub(super) struct Attempts(HashMap<LeaseId, Attempt>);
+
+/// One attempt under way.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    /// Who waits for it; `None` once it is abandoned.
+    pub(super) reply: Option<Reply>,
+    /// What ends the lease that it may be granted.
+    pub(super) release: ReleaseRequest,
+}
 
 impl Attempts {
-    pub(super) fn begin(&mut self, id: LeaseId, reply: Reply) {
-        self.0.insert(id, Some(reply));
+    pub(super) fn begin(&mut self, release: ReleaseRequest, reply: Reply) {
+        let attempt = Attempt {
+            reply: Some(reply),
+            release,
+        };
+        self.0.insert(attempt.release.id.clone(), attempt);
     }
 
     /// Marks an attempt as abandoned. `false` if none is under way, so that it may be released at once.
     pub(super) fn abandon(&mut self, id: &LeaseId) -> bool {
-        self.0.get_mut(id).map(Option::take).is_some()
+        let attempt = self.0.get_mut(id);
+        attempt.map(|attempt| attempt.reply = None).is_some()
     }
 
-    /// Takes the attempt that landed out: `None` if it was abandoned.
-    pub(super) fn land(&mut self, id: &LeaseId) -> Option<Reply> {
-        self.0.remove(id).flatten()
+    /// Takes the attempt that landed out.
+    pub(super) fn land(&mut self, id: &LeaseId) -> Option<Attempt> {
+        self.0.remove(id)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Key, Owner};
 
     #[test]
     fn an_abandoned_attempt_has_nobody_to_reply_to() {
         let mut attempts = Attempts::default();
+        let (key, owner) = (Key::new("k").unwrap(), Owner::random());
         let (wanted, abandoned) = (LeaseId::random(), LeaseId::random());
-        attempts.begin(wanted.clone(), oneshot::channel().0);
-        attempts.begin(abandoned.clone(), oneshot::channel().0);
+        for id in [&wanted, &abandoned] {
+            attempts.begin(ReleaseRequest::new(&key, &owner, id), oneshot::channel().0);
+        }
         assert!(attempts.abandon(&abandoned));
-        assert!(attempts.land(&abandoned).is_none());
-        assert!(attempts.land(&wanted).is_some());
+        assert!(attempts.land(&abandoned).unwrap().reply.is_none());
+        assert!(attempts.land(&wanted).unwrap().reply.is_some());
         assert!(!attempts.abandon(&wanted), "it is not under way any more");
     }
 }

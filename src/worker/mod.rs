@@ -23,7 +23,7 @@ pub(crate) enum Command {
     /// Nobody wants this acquisition any more: release it, once no attempt of it is under way.
     Abandon(ReleaseRequest),
     /// A lease was granted: watch over it.
-    Hold(Held),
+    Hold(Box<Held>),
     /// Prolong a lease now.
     Renew {
         lease: Arc<LeaseState>,
@@ -87,7 +87,7 @@ impl Worker {
     }
 
     pub(crate) fn hold(&self, held: Held) -> Result<()> {
-        self.tell(Command::Hold(held))
+        self.tell(Command::Hold(Box::new(held)))
     }
 
     pub(crate) async fn renew(&self, lease: &Arc<LeaseState>) -> Result<()> {

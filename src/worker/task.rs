@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// A request that came to its end.
 enum Landed {
-    Attempt(AcquireRequest, Result<AcquireOutcome>),
+    Attempt(LeaseId, Result<AcquireOutcome>),
     Renewals(Vec<(LeaseId, Result<RenewOutcome>)>),
     /// Whoever asked has been answered.
     Answered,
@@ -82,11 +82,11 @@ impl Task {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Attempt(request, reply) => {
-                self.attempts.begin(request.id.clone(), reply);
+                self.attempts.begin(release_of(&request), reply);
                 let backend = Arc::clone(&self.backend);
                 self.requests.spawn(async move {
                     let outcome = backend.acquire(&request).await;
-                    Landed::Attempt(request, outcome)
+                    Landed::Attempt(request.id, outcome)
                 });
             }
             Command::Abandon(request) => {
@@ -94,7 +94,7 @@ impl Task {
                     self.send_release(request, Duration::ZERO, None);
                 }
             }
-            Command::Hold(held) => self.leases.insert(held, self.clock.now()),
+            Command::Hold(held) => self.leases.insert(*held, self.clock.now()),
             Command::Renew { lease, done } => {
                 let now = self.clock.now();
                 match self.leases.renew(&lease.id, done, now) {
@@ -118,14 +118,7 @@ impl Task {
 
     fn take(&mut self, landed: Landed) {
         match landed {
-            Landed::Attempt(request, outcome) => match self.attempts.land(&request.id) {
-                Some(reply) => drop(reply.send(outcome)),
-                None if may_hold(&outcome) => {
-                    let release = release_of(&request);
-                    self.send_release(release, Duration::ZERO, None);
-                }
-                None => {}
-            },
+            Landed::Attempt(id, outcome) => self.attempt_landed(&id, outcome),
             Landed::Renewals(outcomes) => {
                 let now = self.clock.now();
                 for (id, outcome) in outcomes {
@@ -133,6 +126,17 @@ impl Task {
                 }
             }
             Landed::Answered => {}
+        }
+    }
+
+    fn attempt_landed(&mut self, id: &LeaseId, outcome: Result<AcquireOutcome>) {
+        let Some(attempt) = self.attempts.land(id) else {
+            return;
+        };
+        match attempt.reply {
+            Some(reply) => drop(reply.send(outcome)),
+            None if may_hold(&outcome) => self.send_release(attempt.release, Duration::ZERO, None),
+            None => {}
         }
     }
 
