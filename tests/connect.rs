@@ -11,7 +11,10 @@ async fn takes_locks(locks: &LockClient) {
     let key = format!("connect:{}", LeaseId::random());
     let lease = locks.lock(&key).acquire().await.unwrap();
     assert!(locks.lock(&key).try_acquire().await.unwrap().is_none());
-    assert_eq!(locks.inspect(&key).await.unwrap().unwrap().token, lease.token());
+    assert_eq!(
+        locks.inspect(&key).await.unwrap().unwrap().token,
+        lease.token()
+    );
     lease.release().await.unwrap();
 }
 
@@ -34,7 +37,9 @@ async fn mongodb_by_url() {
     let collections = database.list_collection_names().await.unwrap();
     assert_eq!(collections, ["some-locks"]);
 
-    let error = doclock::connect(&format!("{base}/?{options}")).await.unwrap_err();
+    let error = doclock::connect(&format!("{base}/?{options}"))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.to_string().contains("names no database"), "{error}");
 }
@@ -78,7 +83,10 @@ async fn a_server_that_is_gone_is_told_in_the_callers_time() {
         let lock = locks.lock("k").wait(Duration::from_secs(1));
         let error = lock.acquire().await.unwrap_err();
         assert!(
-            matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::OutcomeUnknown),
+            matches!(
+                error.kind(),
+                ErrorKind::Unavailable | ErrorKind::OutcomeUnknown
+            ),
             "{error:?}"
         );
         assert!(!format!("{error:?}").contains("hunter2"));
@@ -94,7 +102,12 @@ async fn the_environment_variable_names_the_url() {
         (None, "DOCLOCK_URL"),
     ] {
         let mut process = tokio::process::Command::new(std::env::current_exe().unwrap());
-        process.args(["--exact", "connect::from_the_environment", "--ignored", "--nocapture"]);
+        process.args([
+            "--exact",
+            "connect::from_the_environment",
+            "--ignored",
+            "--nocapture",
+        ]);
         process.env_remove(doclock::URL_VARIABLE);
         process.envs(url.map(|url| (doclock::URL_VARIABLE, url)));
         let output = process.output().await.unwrap();

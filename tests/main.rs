@@ -10,5 +10,6 @@
 )]
 
 mod connect;
+mod dynamodb;
 mod support;
 mod support_works;

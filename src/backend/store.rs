@@ -3,7 +3,9 @@
 
 use async_trait::async_trait;
 
-use crate::backend::{AcquireOutcome, AcquireRequest, Grant, Validity};
+#[cfg(feature = "mongodb")]
+use crate::backend::Validity;
+use crate::backend::{AcquireOutcome, AcquireRequest, Grant};
 use crate::rules::{ServerTime, Verdict, admit};
 use crate::{Error, ErrorKind, Holder, LockRecord, Result};
 

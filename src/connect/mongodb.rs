@@ -27,7 +27,7 @@ pub(super) async fn connect(url: &str) -> Result<MongoBackend> {
     let collection = client
         .database(&database)
         .collection::<mongodb::bson::Document>(&collection);
-    Ok(MongoBackend::with_collection(&collection))
+    Ok(MongoBackend::with_collection(collection))
 }
 
 /// Takes our own option out of the URL; what is left is the driver's.

@@ -1,0 +1,177 @@
+//! What an `UpdateItem` does and under which condition, with placeholders for every name and value.
+//!
+//! `token mode limit state owner data` and more are reserved words, so each name is a `#placeholder`; an owner's
+//! map key is one too. A placeholder that is not bound stands for the attribute of the same name.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use crate::record::{FORMAT, MAX_PARTIES, MAX_TTL};
+
+use super::record::{number, text};
+
+/// A well-formed record. The optional fields too: a record that is free but broken is refused by the server, and
+/// what it returns then decodes to the error.
+const SHAPE: &str = "#v = :v \
+    AND attribute_type(#holders, :map) AND attribute_type(#queue, :map) AND attribute_type(#tickets, :map) \
+    AND #token BETWEEN :zero AND :most AND #rev BETWEEN :zero AND :most \
+    AND ((#mode IN (:exclusive, :shared) AND #limit = :zero) \
+        OR (#mode = :permit AND #limit BETWEEN :one AND :cap)) \
+    AND (attribute_not_exists(#free_at) OR #free_at BETWEEN :zero AND :most) \
+    AND (attribute_not_exists(#slot_started) OR #slot_started BETWEEN :zero AND :most) \
+    AND (attribute_not_exists(#slot_done) OR #slot_done BETWEEN :zero AND :most) \
+    AND (attribute_not_exists(#pinned) OR #pinned BETWEEN :zero AND :most) \
+    AND (attribute_not_exists(#purge_at) OR #purge_at BETWEEN :zero AND :most) \
+    AND (attribute_not_exists(#state) OR attribute_type(#state, :text)) \
+    AND (attribute_not_exists(#closed) OR attribute_type(#closed, :text))";
+
+/// The acquisition was not released yet: this is no late duplicate.
+const OPEN: &str = "(attribute_not_exists(#closed) OR #closed <> :id)";
+
+/// Nobody queues.
+const NO_QUEUE: &str = "size(#queue) = :zero AND size(#tickets) = :zero";
+
+/// My entry is mine and well-formed.
+const MINE: &str = "#holders.#me.#id = :id AND #holders.#me.#owner = :owner \
+    AND #holders.#me.#acquired_at BETWEEN :zero AND :most \
+    AND #holders.#me.#expires_at BETWEEN :zero AND :most \
+    AND #holders.#me.#ttl_ms BETWEEN :one AND :max_ttl \
+    AND #holders.#me.#seq BETWEEN :zero AND :most \
+    AND (attribute_not_exists(#holders.#me.#label) OR attribute_type(#holders.#me.#label, :text)) \
+    AND (attribute_not_exists(#holders.#me.#data) OR attribute_type(#holders.#me.#data, :text))";
+
+/// An update and its condition.
+#[derive(Debug)]
+pub(super) struct Expression {
+    pub(super) update: String,
+    pub(super) condition: String,
+    names: HashMap<&'static str, String>,
+    values: HashMap<&'static str, AttributeValue>,
+}
+
+impl Expression {
+    pub(super) fn new(update: impl Into<String>, condition: impl Into<String>) -> Self {
+        Self {
+            update: update.into(),
+            condition: condition.into(),
+            names: HashMap::new(),
+            values: HashMap::new(),
+        }
+    }
+
+    /// An exclusive grant of what nobody holds; `create`: or of what does not exist.
+    pub(super) fn exclusive(create: bool) -> Self {
+        let absent = if create {
+            "attribute_not_exists(#pk) OR "
+        } else {
+            ""
+        };
+        Self::new(
+            "SET #v = :v, #mode = :exclusive, #limit = :zero, #holders = :mine, \
+             #token = if_not_exists(#token, :seed) + :one, #rev = if_not_exists(#rev, :zero) + :one, \
+             #queue = if_not_exists(#queue, :empty), #tickets = if_not_exists(#tickets, :empty), \
+             #purge_at = if_not_exists(#pinned, :purge)",
+            format!("{absent}({SHAPE} AND {OPEN} AND size(#holders) = :zero AND {NO_QUEUE})"),
+        )
+    }
+
+    /// A grant beside others of the same mode, or of what nobody holds.
+    pub(super) fn sharable() -> Self {
+        Self::new(
+            "SET #mode = :mode, #limit = :limit, #holders.#me = :holder, #token = #token + :one, \
+             #rev = #rev + :one, #purge_at = if_not_exists(#pinned, :purge)",
+            format!(
+                "{SHAPE} AND {OPEN} AND {NO_QUEUE} AND attribute_not_exists(#holders.#me) \
+                 AND (size(#holders) = :zero OR (#mode = :mode AND size(#holders) < :room))"
+            ),
+        )
+    }
+
+    /// A new token for a sharer whose grant's answer got lost, or two leases would have the same.
+    pub(super) fn retoken() -> Self {
+        Self::new(
+            "SET #token = #token + :one, #rev = #rev + :one",
+            format!("{SHAPE} AND {MINE} AND #mode = :mode"),
+        )
+    }
+
+    /// A longer life for my entry. The ttl is never lowered, and on request neither is the expiry.
+    pub(super) fn renewal(restamp: bool, exclusive: bool, keep_later: bool) -> Self {
+        let when = |on: bool, text: &'static str| if on { text } else { "" };
+        Self::new(
+            format!(
+                "SET #holders.#me.#expires_at = :expires, #holders.#me.#ttl_ms = :ttl, \
+                 #holders.#me.#seq = :seq, #rev = #rev + :one, \
+                 #purge_at = if_not_exists(#pinned, :purge){}",
+                when(restamp, ", #holders.#me.#acquired_at = :now"),
+            ),
+            format!(
+                "{SHAPE} AND {MINE} AND #mode = :mode AND #holders.#me.#seq < :seq \
+                 AND #holders.#me.#ttl_ms <= :ttl{}{}",
+                when(exclusive, " AND #token = :token"),
+                when(keep_later, " AND #holders.#me.#expires_at <= :expires"),
+            ),
+        )
+    }
+
+    /// The end of my entry.
+    pub(super) fn release() -> Self {
+        Self::new(
+            "SET #rev = #rev + :one, #free_at = :now, #closed = :id REMOVE #holders.#me",
+            format!("{SHAPE} AND {MINE}"),
+        )
+    }
+
+    pub(super) fn name(mut self, placeholder: &'static str, name: impl Into<String>) -> Self {
+        self.names.insert(placeholder, name.into());
+        self
+    }
+
+    pub(super) fn value(mut self, placeholder: &'static str, value: AttributeValue) -> Self {
+        self.values.insert(placeholder, value);
+        self
+    }
+
+    /// Every name that the texts mention, and no other: the server refuses one that is not used.
+    pub(super) fn all_names(&self) -> HashMap<String, String> {
+        let bind = |word: &str| self.names.get(word).cloned().unwrap_or_else(|| word.into());
+        self.mentioned('#')
+            .map(|word| (format!("#{word}"), bind(word)))
+            .collect()
+    }
+
+    /// Every value that the texts mention, and no other.
+    pub(super) fn all_values(&self) -> HashMap<String, AttributeValue> {
+        let bind = |word: &str| self.values.get(word).cloned().or_else(|| constant(word));
+        self.mentioned(':')
+            .filter_map(|word| Some((format!(":{word}"), bind(word)?)))
+            .collect()
+    }
+
+    fn mentioned(&self, sigil: char) -> impl Iterator<Item = &str> {
+        let texts = [self.update.as_str(), self.condition.as_str()];
+        texts.into_iter().flat_map(move |text| {
+            text.split(sigil).skip(1).map(|rest| {
+                let end = rest.find(|c: char| c != '_' && !c.is_ascii_alphanumeric());
+                rest.get(..end.unwrap_or(rest.len())).unwrap_or(rest)
+            })
+        })
+    }
+}
+
+fn constant(word: &str) -> Option<AttributeValue> {
+    Some(match word {
+        "zero" => number(0),
+        "one" => number(1),
+        "v" => number(FORMAT),
+        "cap" => number(MAX_PARTIES),
+        "most" => number(i64::MAX),
+        "max_ttl" => number(MAX_TTL.as_millis()),
+        "map" => text("M"),
+        "text" => text("S"),
+        "exclusive" | "shared" | "permit" => text(word),
+        "empty" => AttributeValue::M(HashMap::new()),
+        _ => return None,
+    })
+}
