@@ -55,7 +55,7 @@ pub fn admit(record: Option<&LockRecord>, request: &AcquireRequest, time: &Serve
     if !next.queue.is_empty() && !takes_over {
         return held(seen, mended, Reason::Queue, request, time);
     }
-    if others > 0 && !(shares(next.mode, request.mode) && others < request.mode.capacity()) {
+    if others >= capacity(next.mode, request.mode) {
         return held(seen, mended, Reason::Busy, request, time);
     }
     // An expired one as well: whoever it was granted to may wake up and ask again.
@@ -65,9 +65,13 @@ pub fn admit(record: Option<&LockRecord>, request: &AcquireRequest, time: &Serve
     grant(next, request, time)
 }
 
-/// Two of these may stand side by side.
-fn shares(held: Mode, wanted: Mode) -> bool {
-    held.same_kind(wanted) && wanted != Mode::Exclusive
+/// How many of the wanted mode may stand beside those that hold, the wanted one among them.
+fn capacity(held: Mode, wanted: Mode) -> usize {
+    if held.same_kind(wanted) {
+        wanted.capacity()
+    } else {
+        1
+    }
 }
 
 /// An id is closed by its release, or by its owner's next acquisition.
@@ -192,12 +196,8 @@ fn free_in(
     let others = occupants.iter().filter(is_other);
     let mut ends: Vec<_> = others.map(|occupant| occupant.expires_in).collect();
     ends.sort_unstable();
-    let room = if shares(shown.mode, request.mode) {
-        request.mode.capacity()
-    } else {
-        1
-    };
-    let holders = ends.len().checked_sub(room).map(|last| ends[last]);
+    let last = ends.len().checked_sub(capacity(shown.mode, request.mode));
+    let holders = last.and_then(|last| ends.get(last).copied());
     let ends = shown.queue.iter().map(|waiter| waiter.expires_at);
     let waiters = ends
         .filter(|end| *end > time.earliest)

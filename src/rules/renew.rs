@@ -31,9 +31,10 @@ pub fn renew(record: Option<&LockRecord>, request: &RenewRequest, time: &ServerT
     let Some(standing) = seen.holder(&request.id) else {
         return Renewed::Lost;
     };
-    if !seen.mode.same_kind(request.mode)
-        || (request.mode == Mode::Exclusive && seen.token != request.token)
-    {
+    // Granted anew meanwhile, perhaps by a late duplicate: in between, others may have held.
+    let is_regranted = standing.token.is_some_and(|token| token != request.token)
+        || (request.mode == Mode::Exclusive && seen.token != request.token);
+    if is_regranted || !seen.mode.same_kind(request.mode) {
         return Renewed::Lost;
     }
     if standing.seq >= request.seq {

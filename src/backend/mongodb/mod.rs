@@ -1,1 +1,187 @@
+//! Locks as documents of a MongoDB collection.
 
+mod acquire;
+mod decide;
+mod error;
+mod field;
+mod list;
+mod record;
+mod release;
+mod renew;
+mod setup;
+mod shape;
+mod write;
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use mongodb::bson::Document;
+use mongodb::{Collection, Database};
+
+use super::{
+    AcquireOutcome, AcquireRequest, Backend, ReleaseOutcome, ReleaseRequest, RenewOutcome,
+    RenewRequest, check_supported, store, within,
+};
+use crate::record::ListPage;
+use crate::{Key, LockRecord, Result};
+
+/// The collection unless the caller names another.
+const COLLECTION: &str = "locks";
+/// How far apart the clocks of two servers may be.
+const CLOCK_SKEW: Duration = Duration::from_millis(500);
+/// How long a read may take that has no request with a timeout.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long `setup` may take: building an index waits for the collection.
+const SETUP_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Locks in a MongoDB collection: one document per key.
+///
+/// Free, contended, left by a dead holder, renewed or released, a call is one request. Time is the server's own
+/// (`$$NOW`): this machine's clock may be wrong.
+///
+/// Every write waits for a majority and its journals, whatever the client's own write concern is, and every decision
+/// reads by such a write. So a lock survives the loss of a minority of a replica set; on a standalone server it
+/// survives a restart. Retryable writes may be on or off.
+///
+/// The document's fields are in `camelCase`: `v rev token mode limit holders queue freeAt closed slotStarted slotDone
+/// pinned state purgeAt`; `_id` is the key. A document's other fields are left alone; a document that is not a lock is
+/// refused with [`CorruptRecord`](crate::ErrorKind::CorruptRecord) and left as it is.
+///
+/// # Which servers
+///
+/// MongoDB 5.0 or newer, as a replica set, sharded cluster or standalone server. Not Amazon DocumentDB or Azure Cosmos
+/// DB, which do not run the [update pipelines][pipelines] that decide on the server;
+/// [`setup`](crate::Backend::setup) says so.
+///
+/// [pipelines]: https://www.mongodb.com/docs/manual/tutorial/update-documents-with-aggregation-pipeline/
+///
+/// # Which collection
+///
+/// One of the locks' own, with the simple collation. Under a collation that is blind to case, keys that differ by case
+/// only are never taken for each other, but only one of them can exist: the others fail with
+/// [`NotSetUp`](crate::ErrorKind::NotSetUp). A sharded collection is sharded by `_id`.
+///
+/// # Permissions
+///
+/// `find`, `insert` and `update` on the collection; for [`setup`](crate::Backend::setup) also `createIndex` and
+/// `remove`.
+///
+/// # Stability
+///
+/// [`MongoBackend::new`] and [`MongoBackend::with_collection`] take types of `mongodb` 3.x: a new major version of the
+/// driver is one of this crate. Nothing else of the driver, nor of `bson`, is in this crate's interface.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn example(client: mongodb::Client) -> doclock::Result<()> {
+/// use doclock::{Backend, MongoBackend};
+///
+/// let locks = MongoBackend::new(client.database("app"));
+/// locks.setup().await?; // once, by a role that may: creates the TTL index
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct MongoBackend {
+    collection: Collection<Document>,
+    skew: Duration,
+}
+
+impl MongoBackend {
+    /// Locks in the collection `locks` of this database. Sends nothing yet.
+    ///
+    /// The client's own timeouts hold as well, if they are shorter than a request's.
+    #[must_use]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a database is a handle, and often a temporary"
+    )]
+    pub fn new(database: Database) -> Self {
+        Self::with_collection(database.collection::<Document>(COLLECTION))
+    }
+
+    /// Locks in this collection, whatever type it is typed with. Sends nothing yet.
+    #[must_use]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a collection is a handle, and often a temporary"
+    )]
+    pub fn with_collection<T: Send + Sync>(collection: Collection<T>) -> Self {
+        Self {
+            collection: collection.clone_with_type(),
+            skew: CLOCK_SKEW,
+        }
+    }
+
+    /// How far apart the clocks of two servers may be. Default: 500 ms.
+    ///
+    /// It bounds what a failover to another primary, or another `mongos`, may change about the time. A dead holder's
+    /// lock is taken over this much later. The same in every process that locks in this collection.
+    #[must_use]
+    pub fn clock_skew(mut self, skew: Duration) -> Self {
+        self.skew = skew;
+        self
+    }
+}
+
+/// The driver's own `Debug` would show the client's options.
+impl fmt::Debug for MongoBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MongoBackend")
+            .field("collection", &self.collection.namespace().to_string())
+            .field("clock_skew", &self.skew)
+            .finish()
+    }
+}
+
+/// Cancel safe: a dropped call is done or not done, as if its answer were lost.
+#[async_trait]
+impl Backend for MongoBackend {
+    async fn acquire(&self, request: &AcquireRequest) -> Result<AcquireOutcome> {
+        let attempt = async {
+            check_supported(request)?;
+            within(request.timeout, store::acquire(self, request)).await
+        };
+        attempt
+            .await
+            .map_err(|error| error.with_operation("acquire").with_key(&request.key))
+    }
+
+    async fn renew(&self, request: &RenewRequest) -> Result<RenewOutcome> {
+        within(request.timeout, self.renew_once(request))
+            .await
+            .map_err(|error| error.with_operation("renew").with_key(&request.key))
+    }
+
+    async fn release(&self, request: &ReleaseRequest) -> Result<ReleaseOutcome> {
+        within(request.timeout, self.release_once(request))
+            .await
+            .map_err(|error| error.with_operation("release").with_key(&request.key))
+    }
+
+    async fn inspect(&self, key: &Key) -> Result<Option<LockRecord>> {
+        within(READ_TIMEOUT, self.read(key))
+            .await
+            .map_err(|error| error.with_operation("inspect").with_key(key))
+    }
+
+    /// Creates the index by which the database collects records that nobody needs any more, and checks on two keys of
+    /// its own, which it removes again, that the server does what locks need.
+    ///
+    /// # Errors
+    ///
+    /// [`NotSetUp`](crate::ErrorKind::NotSetUp) if there is another index on `purgeAt`, or the collection's collation
+    /// is blind to case; [`Unsupported`](crate::ErrorKind::Unsupported) if the server cannot keep locks.
+    async fn setup(&self) -> Result<()> {
+        within(SETUP_TIMEOUT, self.prepare())
+            .await
+            .map_err(|error| error.with_operation("setup"))
+    }
+
+    async fn list(&self, prefix: &str, page: Option<&str>) -> Result<ListPage> {
+        within(READ_TIMEOUT, self.read_page(prefix, page))
+            .await
+            .map_err(|error| error.with_operation("list"))
+    }
+}
