@@ -9,7 +9,13 @@
     clippy::expect_used
 )]
 
+mod conformance;
 mod connect;
+mod differential;
 mod dynamodb;
+mod messages;
+mod mongodb;
+mod outages;
+mod processes;
 mod support;
 mod support_works;

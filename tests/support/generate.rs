@@ -7,8 +7,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use doclock::{
-    AcquireRequest, Claimant, Holder, Key, Label, LeaseId, LockRecord, Mode, Owner, Payload, ReleaseRequest,
-    RenewRequest, Timestamp, Ttl, Waiter, Watched,
+    AcquireRequest, Claimant, Holder, Key, Label, LeaseId, LockRecord, Mode, Owner, Payload,
+    ReleaseRequest, RenewRequest, Timestamp, Ttl, Waiter, Watched,
 };
 use proptest::option;
 use proptest::prelude::*;
@@ -17,7 +17,14 @@ use proptest::sample::{Index, select};
 /// Owners that a careless backend would take for something else.
 const OWNERS: [&str; 4] = ["$$ROOT", "a.b[0] $holders", "\"'`\\ :id #me", "🦀 𝕠𝕨𝕟𝕖𝕣"];
 /// Labels, payloads and parts of keys.
-const TEXTS: [&str; 6] = ["plain", "$$REMOVE", "$token", "{\"a.b\": [\"$x\", 'é']}", "attribute_not_exists(pk)", "🔒"];
+const TEXTS: [&str; 6] = [
+    "plain",
+    "$$REMOVE",
+    "$token",
+    "{\"a.b\": [\"$x\", 'é']}",
+    "attribute_not_exists(pk)",
+    "🔒",
+];
 /// The year 9999.
 const PINNED: i64 = 253_402_300_799_000;
 const HOUR: i64 = 3_600_000;
@@ -36,7 +43,14 @@ pub fn acquire(now: Timestamp) -> impl Strategy<Value = (Option<LockRecord>, Acq
             if let Some((which, off)) = watched.filter(|_| !holders.is_empty()) {
                 let holder = which.get(holders);
                 let seq = holder.seq + off;
-                request.watched = holder.id().map(|id| Watched { id: id.clone(), seq }).into_iter().collect();
+                request.watched = holder
+                    .id()
+                    .map(|id| Watched {
+                        id: id.clone(),
+                        seq,
+                    })
+                    .into_iter()
+                    .collect();
             }
             (record, request)
         },
@@ -45,8 +59,18 @@ pub fn acquire(now: Timestamp) -> impl Strategy<Value = (Option<LockRecord>, Acq
 
 /// A record, or none, and a renewal: mostly of a lease that is there.
 pub fn renew(now: Timestamp) -> impl Strategy<Value = (Option<LockRecord>, RenewRequest)> {
-    let request = (key(), claimant(), option::weighted(0.85, any::<Index>()), ttl());
-    let fits = (option::weighted(0.1, mode()), 0_u64..6, 0_u8..10, any::<bool>());
+    let request = (
+        key(),
+        claimant(),
+        option::weighted(0.85, any::<Index>()),
+        ttl(),
+    );
+    let fits = (
+        option::weighted(0.1, mode()),
+        0_u64..6,
+        0_u8..10,
+        any::<bool>(),
+    );
     let owner = option::weighted(0.05, claimant());
     (option::weighted(0.95, record(now)), request, fits, owner).prop_map(
         |(record, (key, mut claimant, standing, ttl), (mode, ahead, token, restamp), owner)| {
@@ -76,8 +100,10 @@ pub fn renew(now: Timestamp) -> impl Strategy<Value = (Option<LockRecord>, Renew
 
 /// A record, or none, and a release: mostly of a lease that is there.
 pub fn release(now: Timestamp) -> impl Strategy<Value = (Option<LockRecord>, ReleaseRequest)> {
-    renew(now).prop_map(|(record, renewal)| {
-        let request = ReleaseRequest::new(&renewal.key, &renewal.owner, &renewal.id);
+    (renew(now), prop::bool::weighted(0.1)).prop_map(|((record, renewal), again)| {
+        let closed = record.as_ref().and_then(|record| record.closed.as_ref());
+        let id = closed.filter(|_| again).unwrap_or(&renewal.id);
+        let request = ReleaseRequest::new(&renewal.key, &renewal.owner, id);
         (record, request)
     })
 }
@@ -92,41 +118,60 @@ pub fn record(now: Timestamp) -> impl Strategy<Value = LockRecord> {
     let past = move || option::weighted(0.3, (1..48 * HOUR).prop_map(move |ago| at(now, -ago)));
     let rest = (
         past(),
-        option::weighted(0.3, claimant()),
+        option::weighted(0.5, claimant()),
         past(),
         past(),
         option::weighted(0.15, Just(Timestamp::from_millis(PINNED))),
         option::weighted(0.3, payload()),
-        option::weighted(0.9, (-1..96 * HOUR / 1000).prop_map(move |ahead| whole_second(now, ahead))),
+        option::weighted(
+            0.9,
+            (-1..96 * HOUR / 1000).prop_map(move |ahead| whole_second(now, ahead)),
+        ),
     );
-    (0_u64..1000, token(now), mode(), holders, queue, rest).prop_map(move |(rev, token, mode, holders, queue, rest)| {
-        let mut record = LockRecord::new(mode);
-        (record.rev, record.token) = (rev, token);
-        for (index, mut holder) in holders.into_iter().enumerate() {
-            // In the order of their grants, and one for each owner.
-            holder.acquired_at = at(now, i64::try_from(index).unwrap() * 7 - 2 * HOUR);
-            holder.token = holder.claimant.as_ref().map(|_| token.saturating_sub(holder.seq % 3));
-            if record.holders.iter().all(|other| holder.owner().is_none() || other.owner() != holder.owner()) {
-                record.holders.push(holder);
+    (0_u64..1000, token(now), mode(), holders, queue, rest).prop_map(
+        move |(rev, token, mode, holders, queue, rest)| {
+            let mut record = LockRecord::new(mode);
+            (record.rev, record.token) = (rev, token);
+            for (index, mut holder) in holders.into_iter().enumerate() {
+                // In the order of their grants, and one for each owner.
+                holder.acquired_at = at(now, i64::try_from(index).unwrap() * 7 - 2 * HOUR);
+                holder.token = holder
+                    .claimant
+                    .as_ref()
+                    .map(|_| token.saturating_sub(holder.seq % 3));
+                if record
+                    .holders
+                    .iter()
+                    .all(|other| holder.owner().is_none() || other.owner() != holder.owner())
+                {
+                    record.holders.push(holder);
+                }
             }
-        }
-        for waiter in queue {
-            if record.queue.iter().all(|other: &Waiter| other.claimant.owner != waiter.claimant.owner) {
-                record.queue.push(waiter);
+            for waiter in queue {
+                if record
+                    .queue
+                    .iter()
+                    .all(|other: &Waiter| other.claimant.owner != waiter.claimant.owner)
+                {
+                    record.queue.push(waiter);
+                }
             }
-        }
-        let (free_at, closed, started, done, pinned, state, purge_at) = rest;
-        record.free_at = free_at;
-        record.closed = closed.map(|claimant| claimant.id);
-        (record.slot_started, record.slot_done, record.pinned) = (started, done, pinned);
-        (record.state, record.purge_at) = (state, purge_at);
-        record
-    })
+            let (free_at, closed, started, done, pinned, state, purge_at) = rest;
+            record.free_at = free_at;
+            record.closed = closed.map(|claimant| claimant.id);
+            (record.slot_started, record.slot_done, record.pinned) = (started, done, pinned);
+            (record.state, record.purge_at) = (state, purge_at);
+            record
+        },
+    )
 }
 
 fn holder(now: Timestamp) -> impl Strategy<Value = Holder> {
     let lease = ttl().prop_flat_map(move |ttl| (Just(ttl), expiry(now, ttl)));
-    let text = (option::weighted(0.3, label()), option::weighted(0.3, payload()));
+    let text = (
+        option::weighted(0.3, label()),
+        option::weighted(0.3, payload()),
+    );
     (option::weighted(0.93, claimant()), lease, 0_u64..4, text).prop_map(
         move |(claimant, (ttl, expires_at), seq, (label, data))| {
             let mut holder = Holder::new(claimant, now, expires_at, ttl, seq);
@@ -139,13 +184,16 @@ fn holder(now: Timestamp) -> impl Strategy<Value = Holder> {
 fn waiter(now: Timestamp) -> impl Strategy<Value = Waiter> {
     let lease = prop_oneof![
         // An entry of the queue lives for 6 s: a longer one, for the sake of the test's own time.
-        1 => far(20_000..=60_000).prop_map(move |ahead| at(now, ahead)),
-        1 => far(3000..=HOUR).prop_map(move |ago| at(now, -ago)),
+        3 => far(20_000..=60_000).prop_map(move |ahead| at(now, ahead)),
+        3 => far(3000..=HOUR).prop_map(move |ago| at(now, -ago)),
+        1 => far(HOUR..=2 * HOUR).prop_map(move |late| at(now, late)),
     ];
-    (claimant(), mode(), far(1..=HOUR), lease, 0_u64..9).prop_map(move |(claimant, mode, ago, expires_at, seq)| {
-        let ttl = Ttl::new(Duration::from_mins(1)).unwrap();
-        Waiter::new(claimant, mode, at(now, -ago), expires_at, ttl, seq)
-    })
+    (claimant(), mode(), far(1..=HOUR), lease, 0_u64..9).prop_map(
+        move |(claimant, mode, ago, expires_at, seq)| {
+            let ttl = Ttl::new(Duration::from_mins(1)).unwrap();
+            Waiter::new(claimant, mode, at(now, -ago), expires_at, ttl, seq)
+        },
+    )
 }
 
 /// Over for at least 3 s, or not before 20 s from now, or implausibly late by hours.
@@ -179,7 +227,11 @@ fn mode() -> impl Strategy<Value = Mode> {
 /// Below and above what server time in microseconds is.
 fn token(now: Timestamp) -> impl Strategy<Value = u64> {
     let micros = now.as_millis().unsigned_abs() * 1000;
-    prop_oneof![0_u64..100, micros - 1_000_000..micros, micros + 1_000_000_000..micros + 2_000_000_000]
+    prop_oneof![
+        0_u64..100,
+        micros - 1_000_000..micros,
+        micros + 1_000_000_000..micros + 2_000_000_000
+    ]
 }
 
 /// An id belongs to one owner, as it is random in truth.

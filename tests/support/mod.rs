@@ -7,6 +7,7 @@
 
 pub mod dynamodb_local;
 pub mod dynoxide;
+pub mod generate;
 pub mod install;
 pub mod mongod;
 pub mod poll;

@@ -23,7 +23,7 @@ use super::replica_set::ReplicaSet;
 use super::{poll, raw};
 
 /// What may be named in `DOCLOCK_TEST_WITHOUT`.
-const NAMES: [&str; 3] = ["mongodb", "dynamodb-local", "dynoxide"];
+const NAMES: [&str; 4] = ["mongodb", "dynamodb-local", "dynoxide", "faketime"];
 
 /// A server with its URL, or why there is none: the second test to ask gets the same answer.
 type Shared<S> = OnceLock<Result<(S, String), String>>;

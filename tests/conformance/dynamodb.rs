@@ -1,0 +1,151 @@
+//! DynamoDB's emulators.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_dynamodb::types::AttributeValue;
+use doclock::conformance::{Damage, Field, Fixture};
+use doclock::{Backend, DynamoBackend, Key};
+
+const TABLE: &str = "doclock-conformance";
+
+pub struct Dynamo {
+    url: String,
+    client: Client,
+}
+
+impl Dynamo {
+    pub async fn at(url: &str) -> Self {
+        let client = client(url);
+        DynamoBackend::new(client.clone(), TABLE)
+            .setup()
+            .await
+            .unwrap();
+        Self {
+            url: url.to_owned(),
+            client,
+        }
+    }
+
+    async fn item(&self, key: &Key) -> Option<HashMap<String, AttributeValue>> {
+        let get = self.client.get_item().table_name(TABLE);
+        let get = get.key("pk", text(key.as_str())).consistent_read(true);
+        get.send().await.unwrap().item
+    }
+
+    async fn put(&self, item: HashMap<String, AttributeValue>) {
+        let put = self.client.put_item().table_name(TABLE);
+        put.set_item(Some(item)).send().await.unwrap();
+    }
+}
+
+fn client(url: &str) -> Client {
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("eu-west-1"))
+        .credentials_provider(Credentials::new("doclock", "doclock", None, None, "tests"))
+        .endpoint_url(url);
+    Client::from_conf(config.build())
+}
+
+fn text(value: &str) -> AttributeValue {
+    AttributeValue::S(value.to_owned())
+}
+
+#[async_trait]
+impl Fixture for Dynamo {
+    async fn connect(&self) -> Arc<dyn Backend> {
+        Arc::new(DynamoBackend::new(client(&self.url), TABLE))
+    }
+
+    async fn purge(&self, key: &Key) {
+        let delete = self.client.delete_item().table_name(TABLE);
+        let delete = delete.key("pk", text(key.as_str()));
+        let delete = delete.condition_expression("attribute_exists(pk)");
+        delete.send().await.unwrap();
+    }
+
+    async fn damage(&self, key: &Key, damage: Damage) -> String {
+        let mut item = self.item(key).await.unwrap();
+        let (field, value) = match damage {
+            Damage::Foreign => {
+                let foreign = [("pk", text(key.as_str())), ("name", text("nobody's lock"))];
+                item = foreign.map(|(name, value)| (name.to_owned(), value)).into();
+                self.put(item).await;
+                return "v".to_owned();
+            }
+            Damage::Future => (Field::Version, Some(AttributeValue::N("2".to_owned()))),
+            Damage::Missing(field) => (field, None),
+            Damage::WrongType(field) => (field, Some(AttributeValue::Bool(true))),
+            _ => panic!("{damage:?} is new: teach this fixture"),
+        };
+        let (of_holder, name) = attribute(field);
+        let map = if of_holder {
+            only_holder(&mut item)
+        } else {
+            &mut item
+        };
+        let old = match value {
+            Some(value) => map.insert(name.to_owned(), value),
+            None => map.remove(name),
+        };
+        assert!(old.is_some(), "{key} has no {name}");
+        self.put(item).await;
+        name.to_owned()
+    }
+
+    async fn image(&self, key: &Key) -> String {
+        let item = self.item(key).await;
+        format!("{:?}", item.as_ref().map(sorted))
+    }
+
+    async fn silent(&self) -> Arc<dyn Backend> {
+        let url = format!("http://127.0.0.1:{}", super::silent_port());
+        Arc::new(DynamoBackend::new(client(&url), TABLE))
+    }
+}
+
+fn only_holder(item: &mut HashMap<String, AttributeValue>) -> &mut HashMap<String, AttributeValue> {
+    let Some(AttributeValue::M(holders)) = item.get_mut("holders") else {
+        panic!("no holders");
+    };
+    match holders.values_mut().next() {
+        Some(AttributeValue::M(holder)) => holder,
+        other => panic!("no holder, but {other:?}"),
+    }
+}
+
+/// Whether the attribute is a holder's, and its name.
+fn attribute(field: Field) -> (bool, &'static str) {
+    match field {
+        Field::Version => (false, "v"),
+        Field::Rev => (false, "rev"),
+        Field::Token => (false, "token"),
+        Field::Mode => (false, "mode"),
+        Field::Limit => (false, "limit"),
+        Field::Holders => (false, "holders"),
+        Field::Queue => (false, "queue"),
+        Field::HolderOwner => (true, "owner"),
+        Field::HolderId => (true, "id"),
+        Field::HolderAcquiredAt => (true, "acquired_at"),
+        Field::HolderExpiresAt => (true, "expires_at"),
+        Field::HolderTtl => (true, "ttl_ms"),
+        Field::HolderSeq => (true, "seq"),
+        _ => panic!("{field:?} is new: teach this fixture"),
+    }
+}
+
+/// A map of attributes in an order of its own.
+fn sorted(map: &HashMap<String, AttributeValue>) -> BTreeMap<&str, String> {
+    let shown = |value: &AttributeValue| match value {
+        AttributeValue::M(map) => format!("{:?}", sorted(map)),
+        other => format!("{other:?}"),
+    };
+    let fields = map.iter();
+    fields
+        .map(|(name, value)| (name.as_str(), shown(value)))
+        .collect()
+}

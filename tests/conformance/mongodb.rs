@@ -1,0 +1,113 @@
+//! MongoDB, with or without a replica set.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use doclock::conformance::{Damage, Field, Fixture};
+use doclock::{Backend, Key, MongoBackend};
+use mongodb::bson::{Document, RawDocumentBuf, doc};
+use mongodb::{Client, Collection};
+
+const DATABASE: &str = "doclock_conformance";
+
+pub struct Mongo {
+    url: String,
+    client: Client,
+}
+
+impl Mongo {
+    pub async fn at(url: &str) -> Self {
+        let client = Client::with_uri_str(url).await.unwrap();
+        let backend = MongoBackend::new(client.database(DATABASE));
+        backend.setup().await.unwrap();
+        Self {
+            url: url.to_owned(),
+            client,
+        }
+    }
+
+    fn raw<T: Send + Sync>(&self) -> Collection<T> {
+        self.client.database(DATABASE).collection("locks")
+    }
+}
+
+#[async_trait]
+impl Fixture for Mongo {
+    async fn connect(&self) -> Arc<dyn Backend> {
+        let client = Client::with_uri_str(&self.url).await.unwrap();
+        Arc::new(MongoBackend::new(client.database(DATABASE)))
+    }
+
+    async fn purge(&self, key: &Key) {
+        let filter = doc! { "_id": key.as_str() };
+        let deleted = self.raw::<Document>().delete_one(filter).await.unwrap();
+        assert_eq!(deleted.deleted_count, 1, "{key} has no document");
+    }
+
+    fn uncertainty(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    async fn damage(&self, key: &Key, damage: Damage) -> String {
+        let update = match damage {
+            Damage::Foreign => {
+                let foreign = doc! { "_id": key.as_str(), "name": "nobody's lock", "holders": 3 };
+                vec![doc! { "$replaceWith": { "$literal": foreign } }]
+            }
+            Damage::Future => vec![doc! { "$set": { "v": 2_i32 } }],
+            Damage::Missing(field) => return self.update(key, field, "$unset").await,
+            Damage::WrongType(field) => return self.update(key, field, "$set").await,
+            _ => panic!("{damage:?} is new: teach this fixture"),
+        };
+        let filter = doc! { "_id": key.as_str() };
+        let raw = self.raw::<Document>();
+        let updated = raw.update_one(filter, update).await.unwrap();
+        assert_eq!(updated.modified_count, 1, "{key}: {damage:?}");
+        "v".to_owned()
+    }
+
+    async fn image(&self, key: &Key) -> String {
+        let raw = self.raw::<RawDocumentBuf>();
+        let found = raw.find_one(doc! { "_id": key.as_str() }).await.unwrap();
+        format!("{:?}", found.map(RawDocumentBuf::into_bytes))
+    }
+
+    async fn silent(&self) -> Arc<dyn Backend> {
+        let url = format!("mongodb://127.0.0.1:{}/", super::silent_port());
+        let client = Client::with_uri_str(url).await.unwrap();
+        Arc::new(MongoBackend::new(client.database(DATABASE)))
+    }
+}
+
+impl Mongo {
+    async fn update(&self, key: &Key, field: Field, operator: &str) -> String {
+        let path = path(field);
+        let filter = doc! { "_id": key.as_str() };
+        let update = doc! { operator: { path: true } };
+        let raw = self.raw::<Document>();
+        let updated = raw.update_one(filter, update).await.unwrap();
+        assert_eq!(updated.modified_count, 1, "{key}: {operator} {path}");
+        let name = path.rsplit('.').next().unwrap_or(path);
+        name.to_owned()
+    }
+}
+
+fn path(field: Field) -> &'static str {
+    match field {
+        Field::Version => "v",
+        Field::Rev => "rev",
+        Field::Token => "token",
+        Field::Mode => "mode",
+        Field::Limit => "limit",
+        Field::Holders => "holders",
+        Field::Queue => "queue",
+        Field::HolderOwner => "holders.0.owner",
+        Field::HolderId => "holders.0.id",
+        Field::HolderAcquiredAt => "holders.0.acquiredAt",
+        Field::HolderExpiresAt => "holders.0.expiresAt",
+        Field::HolderTtl => "holders.0.ttlMs",
+        Field::HolderSeq => "holders.0.seq",
+        _ => panic!("{field:?} is new: teach this fixture"),
+    }
+}

@@ -1,0 +1,314 @@
+//! Items, as the format's description has them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::{Display, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::Result;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_dynamodb::config::{
+    BehaviorVersion, ConfigBag, Credentials, Intercept, Region, RuntimeComponents,
+};
+use aws_sdk_dynamodb::error::BoxError;
+use aws_sdk_dynamodb::types::AttributeValue;
+use doclock::rules::{ServerTime, micros};
+use doclock::{AcquireRequest, Backend, DynamoBackend, Key, LockRecord, Mode, Owner, Timestamp};
+use sha2::{Digest, Sha256};
+
+use super::{Database, SKEW};
+
+type Item = HashMap<String, AttributeValue>;
+
+const TABLE: &str = "doclock-differential";
+
+pub(super) struct Items {
+    /// Not seen by the counter.
+    raw: Client,
+    backend: DynamoBackend,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Items {
+    pub(super) async fn connect(url: &str) -> Result<Self> {
+        let requests = Arc::new(AtomicUsize::new(0));
+        let config = aws_sdk_dynamodb::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("eu-west-1"))
+            .credentials_provider(Credentials::new("doclock", "doclock", None, None, "tests"))
+            .endpoint_url(url);
+        let counted = config.clone().interceptor(Counter(Arc::clone(&requests)));
+        let backend = DynamoBackend::new(Client::from_conf(counted.build()), TABLE);
+        backend.setup().await?;
+        Ok(Self {
+            raw: Client::from_conf(config.build()),
+            backend,
+            requests,
+        })
+    }
+}
+
+impl Database for Items {
+    type Raw = Item;
+
+    fn backend(&self) -> &dyn Backend {
+        &self.backend
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+
+    fn keeps(&self, record: &mut LockRecord) {
+        for holder in &mut record.holders {
+            holder.token = None;
+        }
+        record.holders.sort_by_key(|holder| holder.acquired_at);
+        let up = |time: Timestamp| Timestamp::from_millis((time.as_millis() + 999) / 1000 * 1000);
+        record.purge_at = record.purge_at.map(up);
+    }
+
+    fn time(&self, stamp: Timestamp, exists: bool) -> ServerTime {
+        let second = std::time::Duration::from_secs(1);
+        ServerTime {
+            // Nothing in a test expires so near that more had to be known of it.
+            earliest: stamp.saturating_sub(second + 2 * SKEW),
+            latest: stamp,
+            stamp,
+            pad: second + SKEW,
+            token_floor: if exists { 0 } else { micros(stamp) },
+            keep_later_expiry: false,
+        }
+    }
+
+    fn is_plain(&self, seen: Option<&LockRecord>, request: &AcquireRequest, _: Timestamp) -> bool {
+        let Some(seen) = seen else {
+            return request.mode == Mode::Exclusive;
+        };
+        let held = seen.holders.len();
+        let mine = seen
+            .holders
+            .iter()
+            .any(|holder| holder.owner() == Some(&request.owner));
+        let shares = seen.mode.same_kind(request.mode) && request.mode != Mode::Exclusive;
+        seen.queue.is_empty()
+            && seen.closed.as_ref() != Some(&request.id)
+            && (held == 0 || (shares && !mine && held < request.mode.capacity()))
+    }
+
+    fn plain_evicts(&self) -> bool {
+        false
+    }
+
+    fn retokens(&self) -> bool {
+        true
+    }
+
+    fn looks(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, key: &Key, record: &LockRecord) -> Item {
+        let holders = record.holders.iter().enumerate().map(|(index, holder)| {
+            let mut entry = BTreeMap::from([
+                ("acquired_at", millis(holder.acquired_at)),
+                ("expires_at", millis(holder.expires_at)),
+                ("ttl_ms", number(holder.ttl.as_millis())),
+                ("seq", number(holder.seq)),
+            ]);
+            let mut name = hash(&format!("released {index}"));
+            if let Some(claimant) = &holder.claimant {
+                name = owner_hash(&claimant.owner);
+                entry.insert("owner", text(claimant.owner.as_str()));
+                entry.insert("id", text(claimant.id.as_str()));
+            }
+            entry.extend(
+                holder
+                    .label
+                    .as_ref()
+                    .map(|label| ("label", text(label.as_str()))),
+            );
+            entry.extend(
+                holder
+                    .data
+                    .as_ref()
+                    .map(|data| ("data", text(data.as_json()))),
+            );
+            (name, map(entry))
+        });
+        let queue = record.queue.iter().map(|waiter| {
+            let entry = BTreeMap::from([
+                ("owner", text(waiter.claimant.owner.as_str())),
+                ("id", text(waiter.claimant.id.as_str())),
+                ("mode", text(waiter.mode.name())),
+                ("limit", number(waiter.mode.limit())),
+                ("enqueued_at", millis(waiter.enqueued_at)),
+                ("expires_at", millis(waiter.expires_at)),
+                ("ttl_ms", number(waiter.ttl.as_millis())),
+                ("seq", number(waiter.seq)),
+            ]);
+            (owner_hash(&waiter.claimant.owner), map(entry))
+        });
+        let tickets = record.queue.iter().enumerate();
+        let tickets = tickets
+            .map(|(place, waiter)| (owner_hash(&waiter.claimant.owner), number(3 * place + 5)));
+        let mut item = BTreeMap::from([
+            ("pk", text(key.as_str())),
+            ("v", number(1)),
+            ("rev", number(record.rev)),
+            ("token", number(record.token)),
+            ("mode", text(record.mode.name())),
+            ("limit", number(record.mode.limit())),
+            ("holders", AttributeValue::M(holders.collect())),
+            ("queue", AttributeValue::M(queue.collect())),
+            ("tickets", AttributeValue::M(tickets.collect())),
+            ("mine", AttributeValue::L(vec![text("$$NOW"), number(2.5)])),
+        ]);
+        item.extend(record.free_at.map(|time| ("free_at", millis(time))));
+        item.extend(
+            record
+                .slot_started
+                .map(|time| ("slot_started", millis(time))),
+        );
+        item.extend(record.slot_done.map(|time| ("slot_done", millis(time))));
+        item.extend(
+            record
+                .pinned
+                .map(|time| ("pinned", number(time.as_millis() / 1000))),
+        );
+        item.extend(
+            record
+                .purge_at
+                .map(|time| ("purge_at", number(time.as_millis() / 1000))),
+        );
+        item.extend(
+            record
+                .closed
+                .as_ref()
+                .map(|id| ("closed", text(id.as_str()))),
+        );
+        item.extend(
+            record
+                .state
+                .as_ref()
+                .map(|state| ("state", text(state.as_json()))),
+        );
+        item.into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
+    }
+
+    async fn plant(&self, raw: &Item) -> Result<()> {
+        let put = self.raw.put_item().table_name(TABLE);
+        put.set_item(Some(raw.clone())).send().await?;
+        Ok(())
+    }
+
+    async fn read(&self, key: &Key) -> Result<Option<Item>> {
+        let get = self
+            .raw
+            .get_item()
+            .table_name(TABLE)
+            .key("pk", text(key.as_str()));
+        Ok(get.consistent_read(true).send().await?.item)
+    }
+
+    fn bytes(&self, raw: &Item) -> Vec<u8> {
+        canonical(&AttributeValue::M(raw.clone())).into_bytes()
+    }
+
+    /// Tickets only tell an order, and what nobody owns may stand anywhere.
+    fn fields(&self, raw: &Item) -> BTreeMap<String, String> {
+        let mut fields: BTreeMap<_, _> = raw
+            .iter()
+            .map(|(name, value)| (name.clone(), canonical(value)))
+            .collect();
+        if let Some(AttributeValue::M(tickets)) = raw.get("tickets") {
+            let mut order: Vec<_> = tickets
+                .iter()
+                .map(|(name, n)| (n.as_n().unwrap().parse::<u64>(), name))
+                .collect();
+            order.sort_by_key(|(ticket, _)| ticket.clone().unwrap());
+            let order: Vec<_> = order.into_iter().map(|(_, name)| name).collect();
+            fields.insert("tickets".to_owned(), format!("{order:?}"));
+        }
+        if let Some(AttributeValue::M(holders)) = raw.get("holders") {
+            let mut entries: Vec<_> = holders
+                .iter()
+                .map(|(name, entry)| {
+                    let owned = entry.as_m().unwrap().contains_key("owner");
+                    (if owned { name } else { "" }, canonical(entry))
+                })
+                .collect();
+            entries.sort();
+            fields.insert("holders".to_owned(), format!("{entries:?}"));
+        }
+        fields
+    }
+}
+
+fn owner_hash(owner: &Owner) -> String {
+    hash(owner.as_str())
+}
+
+/// The first 32 hex digits of SHA-256.
+fn hash(text: &str) -> String {
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .take(16)
+        .fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+}
+
+fn text(text: &str) -> AttributeValue {
+    AttributeValue::S(text.to_owned())
+}
+
+fn number(number: impl Display) -> AttributeValue {
+    AttributeValue::N(format!("{number}"))
+}
+
+fn millis(time: Timestamp) -> AttributeValue {
+    number(time.as_millis())
+}
+
+fn map(fields: BTreeMap<&'static str, AttributeValue>) -> AttributeValue {
+    AttributeValue::M(
+        fields
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
+    )
+}
+
+fn canonical(value: &AttributeValue) -> String {
+    match value {
+        AttributeValue::M(map) => {
+            let fields = map.iter().map(|(name, value)| (name, canonical(value)));
+            format!("{:?}", fields.collect::<BTreeMap<_, _>>())
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+#[derive(Debug)]
+struct Counter(Arc<AtomicUsize>);
+
+impl Intercept for Counter {
+    fn name(&self) -> &'static str {
+        "Counter"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}

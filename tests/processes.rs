@@ -1,0 +1,29 @@
+//! Processes that hold locks and are killed, stopped, or have wrong clocks.
+//!
+//! A worker process is this very test binary, told by its arguments to run [`worker_entry`] only. It obeys lines on
+//! its standard input and answers on its standard output.
+
+mod clocks;
+mod counter;
+mod crashes;
+mod faketime;
+mod pauses;
+pub mod site;
+mod skewed;
+mod worker;
+mod workers;
+
+use anyhow::Result;
+
+/// The name of [`worker_entry`] in this binary.
+const ENTRY: &str = "processes::worker_entry";
+
+#[tokio::test]
+#[ignore = "entry point of the worker processes that other tests start"]
+async fn worker_entry() -> Result<()> {
+    match std::env::var(workers::URL) {
+        Ok(url) => worker::obey(&url).await,
+        // Somebody runs all ignored tests.
+        Err(_) => Ok(()),
+    }
+}
