@@ -107,22 +107,32 @@ enum Setback {
     Failed(Error),
 }
 
+impl Setback {
+    fn into_error(self) -> Error {
+        match self {
+            Self::Held(contention) => wait_timeout(&contention),
+            Self::Failed(error) => error,
+        }
+    }
+}
+
 impl Acquisition<'_> {
     async fn run(mut self, mut turn: Option<OwnedSemaphorePermit>) -> Result<Lease> {
-        let mut last = None;
+        let mut last: Option<Setback> = None;
         loop {
             let left = self.budget.left(self.now());
-            match last.take_if(|_| left < SHORTEST) {
-                Some(Setback::Held(contention)) => return Err(wait_timeout(&contention)),
-                Some(Setback::Failed(error)) => return Err(error),
-                None => {}
+            if let Some(setback) = last.take_if(|_| left < SHORTEST) {
+                return Err(setback.into_error());
             }
             let next = match self.attempt(left.max(SHORTEST)).await {
                 Ok(AcquireOutcome::Granted(grant)) => self.settle(grant, &mut turn).await?,
                 Ok(AcquireOutcome::Held(contention)) => self.refused(contention)?,
                 Err(error) if error.is_transient() => {
                     let pause = self.backoff.next(fastrand::f64());
-                    Next::Again(pause, Setback::Failed(error))
+                    // An attempt that the end of the wait cut short says less than the one before.
+                    let over = self.budget.left(self.now()) < SHORTEST;
+                    let setback = last.take_if(|_| over);
+                    Next::Again(pause, setback.unwrap_or(Setback::Failed(error)))
                 }
                 Err(error) => return Err(error),
             };

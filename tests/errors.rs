@@ -21,14 +21,19 @@ fn assert_error(error: &Error, kind: ErrorKind, says: &[&str]) {
     for words in says {
         assert!(shown.contains(words), "`{words}` is not in: {shown}");
     }
-    let operation = error.operation().unwrap_or_else(|| panic!("what was being done? {shown}"));
+    let operation = error
+        .operation()
+        .unwrap_or_else(|| panic!("what was being done? {shown}"));
     assert!(shown.starts_with(operation), "{shown}");
     let mut all = format!("{error:?}\n{error:#?}\n{shown}");
     let mut source = error.source();
     while let Some(cause) = source {
         let text = cause.to_string();
-        assert!(text.is_empty() || !shown.contains(&text), "repeats its source: {shown}");
-        all += &format!("\n{text}\n{cause:?}");
+        assert!(
+            text.is_empty() || !shown.contains(&text),
+            "repeats its source: {shown}"
+        );
+        all = format!("{all}\n{text}\n{cause:?}");
         source = cause.source();
     }
     for secret in SECRETS {
@@ -37,7 +42,10 @@ fn assert_error(error: &Error, kind: ErrorKind, says: &[&str]) {
     assert!(!all.contains("mongodb://"), "shows a URL: {all}");
     let may_pass = matches!(
         kind,
-        ErrorKind::WaitTimeout | ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::OutcomeUnknown
+        ErrorKind::WaitTimeout
+            | ErrorKind::Throttled
+            | ErrorKind::Unavailable
+            | ErrorKind::OutcomeUnknown
     );
     assert_eq!(error.is_retryable(), may_pass, "{shown}");
 }

@@ -11,8 +11,8 @@ use doclock::{
 use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
 
-use crate::race::{millis, time};
-use crate::{TTL, take_and_release};
+use crate::race::{quantile, time};
+use crate::{KEY_A, TTL, take_and_release};
 
 const LEASES: u32 = 10_000;
 
@@ -21,13 +21,17 @@ pub(crate) async fn measure(rounds: u32) -> Result<()> {
     let locks = LockClient::new(Yes);
     let mut histogram = Histogram::new(3)?;
     for _ in 0..rounds {
-        time(async || take_and_release(&locks).await, &mut histogram).await?;
+        time(
+            &mut async || take_and_release(&locks, KEY_A).await,
+            &mut histogram,
+        )
+        .await?;
     }
     println!(
-        "{:20}  {:>7.3}  {:>7.3}",
-        "the client alone",
-        millis(histogram.value_at_quantile(0.5)),
-        millis(histogram.value_at_quantile(0.99)),
+        "{:20}  {:>7.3}  {:>8.3}",
+        "no server at all",
+        quantile(&histogram, 0.5),
+        quantile(&histogram, 0.99),
     );
 
     let progress = ProgressBar::new(LEASES.into());

@@ -14,8 +14,8 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 
-use crate::record::ListPage;
-use crate::{Error, ErrorKind, Holder, Key, LockRecord, Result};
+use crate::record::{ListPage, MAX_PARTIES};
+use crate::{Error, ErrorKind, Holder, Key, LockRecord, Mode, Result};
 
 pub use request::{
     AcquireOutcome, AcquireRequest, Contention, Fairness, Grant, Occupant, Reason, ReleaseOutcome,
@@ -33,9 +33,9 @@ pub use request::{
 /// * **Durable.** An operation that answered survives whatever the database claims to survive.
 /// * **Contention is an outcome**, never an error. An error means that the operation took no effect, but for
 ///   [`ErrorKind::OutcomeUnknown`]: then it may have.
-/// * **Idempotent by id.** An acquire whose id holds already is granted again, writes nothing, and tells which
-///   attempt stands. A renew that meets a later attempt of its own is renewed. A release that meets its own
-///   earlier one is released.
+/// * **Idempotent by id.** An acquire whose id holds already is granted again, takes no second place, and tells which
+///   attempt stands; an exclusive one writes nothing. A renew that meets a later attempt of its own is renewed. A
+///   release that meets its own earlier one, or a take-over by its own owner, may be released: it touches nothing.
 /// * **Nobody else's.** Renew and release touch the acquisition that they name, and nothing else.
 /// * **Tokens strictly increase** per key over every grant: over releases, expiries, and the removal of the
 ///   record. A release therefore keeps the record.
@@ -97,15 +97,23 @@ pub trait Backend: Debug + Send + Sync + 'static {
     }
 }
 
-/// What no backend can do with a request yet.
+/// What no backend can do with a request, now or ever.
 pub(crate) fn check_supported(request: &AcquireRequest) -> Result<()> {
-    if request.fairness == Fairness::Unfair {
-        return Ok(());
+    if let Mode::Permit { limit } = request.mode
+        && !(1..=MAX_PARTIES).contains(&(limit as usize))
+    {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("a limit of {limit} permits: choose one between 1 and {MAX_PARTIES}"),
+        ));
     }
-    Err(Error::new(
-        ErrorKind::Unsupported,
-        "fair queues are not implemented: acquire without fairness",
-    ))
+    if request.fairness != Fairness::Unfair {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "fair queues are not implemented: acquire without fairness",
+        ));
+    }
+    Ok(())
 }
 
 /// Bounds an operation by its request's timeout.

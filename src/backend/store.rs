@@ -25,7 +25,7 @@ pub(super) enum Written {
     /// The grant was written.
     Granted(Grant),
     /// It was not; this is what stands there.
-    Refused(Seen),
+    Refused(Box<Seen>),
 }
 
 /// The three requests that an acquisition is made of.
@@ -34,7 +34,7 @@ pub(super) trait Store: Sync {
     /// Lets the server decide: one request that grants a plain case or shows what is in the way.
     async fn try_acquire(&self, request: &AcquireRequest) -> Result<Written>;
 
-    /// Writes `next` if the record is still the one that was seen.
+    /// Writes `next` if the record is still the one that was seen. Granted if this acquisition holds then.
     async fn swap(
         &self,
         request: &AcquireRequest,
@@ -70,11 +70,10 @@ pub(super) async fn acquire(
                 return Ok(AcquireOutcome::Granted(grant));
             }
             Verdict::Held { contention, mended } => {
-                if let Some(mended) = mended {
-                    // Whoever changed the record meanwhile has seen the same and mends it too.
-                    store.swap(request, &seen, &mended).await?;
-                }
-                return Ok(AcquireOutcome::Held(contention));
+                return Ok(match mend(store, request, &seen, mended.as_deref()).await {
+                    Some(grant) => AcquireOutcome::Granted(grant),
+                    None => AcquireOutcome::Held(contention),
+                });
             }
         };
         written = store.swap(request, &seen, &next).await?;
@@ -85,6 +84,24 @@ pub(super) async fn acquire(
             ErrorKind::Unavailable,
             format!("the record changed {SWAPS} times while it was being decided: try again"),
         )),
+    }
+}
+
+/// Cuts implausible expiries down, for the sake of others: whoever changed the record meanwhile has seen the same, and
+/// an error changes nothing for us. A grant of ours that turns up in passing is one.
+async fn mend(
+    store: &impl Store,
+    request: &AcquireRequest,
+    seen: &Seen,
+    mended: Option<&LockRecord>,
+) -> Option<Grant> {
+    match store.swap(request, seen, mended?).await {
+        Ok(Written::Granted(grant)) => Some(grant),
+        Ok(Written::Refused(_)) => None,
+        Err(error) => {
+            tracing::debug!(key = %request.key, %error, "an implausible expiry could not be cut down");
+            None
+        }
     }
 }
 

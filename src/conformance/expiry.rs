@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Fixture;
-use super::scene::{LONG, SHORT, Scene, renewal, retry};
+use super::scene::{LONG, SHORT, Scene, eventually, renewal, retry};
 use crate::{AcquireRequest, Holder, Reason, Validity, Watched};
 
 /// A record's times are whole milliseconds.
@@ -107,6 +107,26 @@ pub async fn only_the_watched_sharer_is_evicted(fixture: &dyn Fixture) {
     assert!(record.holder(&dead.id).is_none(), "{record:?}");
     scene.holder(&alive).await;
     scene.holder(&next).await;
+}
+
+/// **Contention is an outcome**: it shows the live holders, and not the expired ones that nobody evicted yet.
+pub async fn a_refusal_shows_the_living_only(fixture: &dyn Fixture) {
+    let scene = Scene::open(fixture, "living").await;
+    let (dead, alive) = (scene.shared(SHORT), scene.shared(LONG));
+    scene.granted(&dead).await;
+    scene.granted(&alive).await;
+    let next = scene.exclusive(LONG);
+    let bound = SHORT + fixture.uncertainty();
+    eventually("the dead sharer is not shown", bound, async || {
+        let occupants = scene.held_untouched(&next).await.occupants;
+        let shows = |request: &AcquireRequest| {
+            let mut ids = occupants.iter().filter_map(|one| one.claimant.as_ref());
+            ids.any(|of| of.id == request.id)
+        };
+        assert!(shows(&alive), "{occupants:?}");
+        (!shows(&dead)).then_some(())
+    })
+    .await;
 }
 
 fn watched(request: &AcquireRequest, seq: u64) -> Watched {

@@ -31,8 +31,10 @@ pub async fn a_list_has_exactly_the_keys_with_the_prefix(fixture: &dyn Fixture) 
         "b",
         "\u{10ffff}",
     ];
-    let alike = alike.map(|ending| valid(Key::new(format!("{base}:{ending}"))));
-    let keys: Vec<&Key> = wanted.iter().chain(&alike).collect();
+    let mut alike = alike.map(|ending| format!("{base}:{ending}")).to_vec();
+    alike.push(format!("conformance:x:{prefix}1"));
+    let alike = alike.into_iter().map(Key::new).map(valid);
+    let keys: Vec<Key> = wanted.iter().cloned().chain(alike).collect();
     for some in keys.chunks(16) {
         join_all(some.iter().map(|key| lock(&scene, key))).await;
     }

@@ -269,7 +269,8 @@ cases! { $
         a_renewed_lease_is_evicted_no_earlier_than_the_renewal_says
         a_watched_holder_is_evicted_though_its_record_is_live
         a_watched_holder_that_was_renewed_is_not_evicted
-        only_the_watched_sharer_is_evicted;
+        only_the_watched_sharer_is_evicted
+        a_refusal_shows_the_living_only;
     renew:
         a_renewal_prolongs_the_lease
         a_renewal_keeps_what_the_holder_says_of_itself

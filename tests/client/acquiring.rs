@@ -297,3 +297,14 @@ fn without_a_runtime_there_is_an_error() {
     let error = outcome.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_the_wait_cut_short_hides_nothing() {
+    let world = World::new();
+    let _held = world.other().acquire().await.unwrap();
+    let waiting = tokio::spawn(world.lock().wait(secs(4)).acquire());
+    pass(secs(1)).await;
+    world.faults.always(Acquire, Fault::Hang);
+    let error = waiting.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WaitTimeout, "{error}");
+}

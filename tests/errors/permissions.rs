@@ -15,7 +15,9 @@ async fn mongodb_refuses_credentials() -> Result<()> {
         return Ok(());
     }
     let set = ReplicaSet::start_with_auth().await?;
-    let admin = mongodb::Client::with_uri_str(set.url()).await?.database("admin");
+    let admin = mongodb::Client::with_uri_str(set.url())
+        .await?
+        .database("admin");
     for (user, role) in [
         // Of another database only, and of the right one but to read.
         ("stranger", doc! { "role": "readWrite", "db": "elsewhere" }),
@@ -33,7 +35,11 @@ async fn mongodb_refuses_credentials() -> Result<()> {
         (nobody, "nobody"),
     ] {
         println!("{who}");
-        let admin = if server.contains('@') { "&authSource=admin" } else { "" };
+        let admin = if server.contains('@') {
+            "&authSource=admin"
+        } else {
+            ""
+        };
         let url = mongodb_url(&format!("{server}{admin}"), "locks");
         // A client for each: after a failed login the driver leaves the server alone for ten seconds.
         let connect = async || doclock::connect(&url).await;
@@ -43,7 +49,11 @@ async fn mongodb_refuses_credentials() -> Result<()> {
         let error = connect().await?.lock("k").try_acquire().await.unwrap_err();
         assert_caused(&error, ErrorKind::PermissionDenied, &says);
         let error = connect().await?.setup().await.unwrap_err();
-        assert_caused(&error, ErrorKind::PermissionDenied, &["setup", "`createIndex`"]);
+        assert_caused(
+            &error,
+            ErrorKind::PermissionDenied,
+            &["setup", "`createIndex`"],
+        );
     }
     // What the error asks for is enough.
     let role = doc! {

@@ -35,9 +35,24 @@ async fn mongodb_keeps_a_users_document() -> Result<()> {
     let collection = client.database("processes").collection::<Document>(&name);
     let raw = collection.clone_with_type::<RawDocumentBuf>();
     for (key, field, document) in [
-        ("theirs", "v", doc! { "_id": "theirs", "secret": "payload-of-the-user" }),
-        ("future", "v", doc! { "_id": "future", "v": 2, "state": "payload-of-the-user" }),
-        ("halved", "rev", doc! { "_id": "halved", "v": 1, "token": 5_i64 }),
+        (
+            "theirs",
+            "v",
+            doc! { "_id": "theirs", "secret": "payload-of-the-user" },
+        ),
+        (
+            "future",
+            "v",
+            doc! { "_id": "future", "v": 2, "state": "payload-of-the-user" },
+        ),
+        (
+            "halved",
+            "rev",
+            doc! {
+                "_id": "halved", "v": 1, "token": 5_i64, "mode": "exclusive", "limit": 0_i64, "holders": [],
+                "queue": [],
+            },
+        ),
     ] {
         collection.insert_one(document).await?;
         let before = raw.find_one(doc! { "_id": key }).await?;
@@ -54,13 +69,29 @@ async fn on_dynamodb(endpoint: &str) -> Result<()> {
     locks.setup().await?;
     for (key, field, attributes) in [
         ("theirs", "v", r#""secret":{"S":"payload-of-the-user"}"#),
-        ("future", "v", r#""v":{"N":"2"},"state":{"S":"payload-of-the-user"}"#),
-        ("halved", "rev", r#""v":{"N":"1"},"token":{"N":"5"}"#),
+        (
+            "future",
+            "v",
+            r#""v":{"N":"2"},"state":{"S":"payload-of-the-user"}"#,
+        ),
+        (
+            "halved",
+            "rev",
+            r#""v":{"N":"1"},"token":{"N":"5"},"mode":{"S":"exclusive"},"limit":{"N":"0"},"holders":{"M":{}},
+            "queue":{"M":{}},"tickets":{"M":{}}"#,
+        ),
     ] {
-        let item = format!(r#"{{"TableName":"{name}","Item":{{"pk":{{"S":"{key}"}},{attributes}}}}}"#);
+        let item =
+            format!(r#"{{"TableName":"{name}","Item":{{"pk":{{"S":"{key}"}},{attributes}}}}}"#);
         let put = exchange(Wire::Http, server, &dynamodb_request("PutItem", &item)).await?;
-        anyhow::ensure!(put.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&put));
-        let get = format!(r#"{{"TableName":"{name}","Key":{{"pk":{{"S":"{key}"}}}},"ConsistentRead":true}}"#);
+        anyhow::ensure!(
+            put.starts_with(b"HTTP/1.1 200"),
+            "{}",
+            String::from_utf8_lossy(&put)
+        );
+        let get = format!(
+            r#"{{"TableName":"{name}","Key":{{"pk":{{"S":"{key}"}}}},"ConsistentRead":true}}"#
+        );
         let get = dynamodb_request("GetItem", &get);
         let stored = async || -> Result<serde_json::Value> {
             let reply = String::from_utf8(exchange(Wire::Http, server, &get).await?)?;
@@ -77,16 +108,16 @@ async fn on_dynamodb(endpoint: &str) -> Result<()> {
 
 #[tokio::test]
 async fn dynamodb_local_keeps_a_users_item() -> Result<()> {
-    match servers::without("dynamodb-local") {
-        true => Ok(()),
-        false => on_dynamodb(servers::dynamodb_local_url()).await,
+    if servers::without("dynamodb-local") {
+        return Ok(());
     }
+    on_dynamodb(servers::dynamodb_local_url()).await
 }
 
 #[tokio::test]
 async fn dynoxide_keeps_a_users_item() -> Result<()> {
-    match servers::without("dynoxide") {
-        true => Ok(()),
-        false => on_dynamodb(servers::dynoxide_url()).await,
+    if servers::without("dynoxide") {
+        return Ok(());
     }
+    on_dynamodb(servers::dynoxide_url()).await
 }

@@ -50,14 +50,21 @@ async fn a_server_that_is_gone() -> Result<()> {
     let nobody = loopback(free_port()?);
     let dynamodb = doclock::connect(&dynamodb_url(&format!("http://{nobody}"), "locks")).await?;
     let error = dynamodb.lock("k").wait(WAIT).acquire().await.unwrap_err();
-    assert_caused(&error, ErrorKind::Unavailable, &["acquire `k`", "check the network"]);
+    assert_caused(
+        &error,
+        ErrorKind::Unavailable,
+        &["acquire `k`", "check the network"],
+    );
 
     // The driver goes on looking for the server until the caller's time is over, so nobody knows what became of it.
     let server = format!("mongodb://root:{}@{nobody}/?authSource=admin", SECRETS[0]);
     let mongodb = doclock::connect(&mongodb_url(&server, "locks")).await?;
     let error = mongodb.lock("k").wait(WAIT).acquire().await.unwrap_err();
     let kind = error.kind();
-    assert!(matches!(kind, ErrorKind::Unavailable | ErrorKind::OutcomeUnknown), "{error:?}");
+    assert!(
+        matches!(kind, ErrorKind::Unavailable | ErrorKind::OutcomeUnknown),
+        "{error:?}"
+    );
     assert_error(&error, kind, &["acquire `k`", "check"]);
     Ok(())
 }
@@ -72,10 +79,15 @@ async fn a_server_that_does_not_run_pipelines() -> Result<()> {
     let refusal = doc! { "ok": 0.0, "code": 9, "codeName": "FailedToParse", "errmsg": "update must be an object" };
     let reply = mongo_message(&refusal)?;
     for operation in ["findAndModify", "update"] {
-        link.proxy.answer_instead(operation, usize::MAX, reply.clone());
+        link.proxy
+            .answer_instead(operation, usize::MAX, reply.clone());
     }
     let error = link.through.lock("k").acquire().await.unwrap_err();
-    assert_caused(&error, ErrorKind::Unsupported, &["acquire `k`", "MongoDB 5.0", "DocumentDB"]);
+    assert_caused(
+        &error,
+        ErrorKind::Unsupported,
+        &["acquire `k`", "MongoDB 5.0", "DocumentDB"],
+    );
     let error = link.through.setup().await.unwrap_err();
     assert_caused(&error, ErrorKind::Unsupported, &["setup", "MongoDB 5.0"]);
     Ok(())
@@ -88,16 +100,43 @@ async fn dynamodb_asks_to_slow_down_or_denies() -> Result<()> {
     }
     let link = Link::to(Site::Dynoxide).await?;
     for (name, kind, says) in [
-        ("ThrottlingException", ErrorKind::Throttled, "raise its capacity"),
-        ("AccessDeniedException", ErrorKind::PermissionDenied, "`dynamodb:UpdateItem`"),
-        ("UnrecognizedClientException", ErrorKind::PermissionDenied, "credentials"),
-        ("ExpiredTokenException", ErrorKind::PermissionDenied, "credentials"),
-        ("SomethingNewException", ErrorKind::Other, "SomethingNewException"),
+        (
+            "ThrottlingException",
+            ErrorKind::Throttled,
+            "raise its capacity",
+        ),
+        (
+            "AccessDeniedException",
+            ErrorKind::PermissionDenied,
+            "`dynamodb:UpdateItem`",
+        ),
+        (
+            "UnrecognizedClientException",
+            ErrorKind::PermissionDenied,
+            "credentials",
+        ),
+        (
+            "ExpiredTokenException",
+            ErrorKind::PermissionDenied,
+            "credentials",
+        ),
+        (
+            "SomethingNewException",
+            ErrorKind::Other,
+            "SomethingNewException",
+        ),
     ] {
-        let body = format!(r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{name}","message":"no"}}"#);
+        let body =
+            format!(r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{name}","message":"no"}}"#);
         let reply = http_reply("400 Bad Request", &[], &body);
         link.proxy.answer_instead("UpdateItem", usize::MAX, reply);
-        let error = link.through.lock("k").wait(WAIT).acquire().await.unwrap_err();
+        let error = link
+            .through
+            .lock("k")
+            .wait(WAIT)
+            .acquire()
+            .await
+            .unwrap_err();
         assert_caused(&error, kind, &["acquire `k`", says]);
         link.proxy.clear_faults();
     }

@@ -28,7 +28,11 @@ async fn create(endpoint: &str, table: &str, keys: &[(&str, &str)]) -> Result<()
     );
     let request = dynamodb_request("CreateTable", &body);
     let reply = exchange(Wire::Http, servers::addr_of(endpoint)?, &request).await?;
-    ensure!(reply.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&reply));
+    ensure!(
+        reply.starts_with(b"HTTP/1.1 200"),
+        "{}",
+        String::from_utf8_lossy(&reply)
+    );
     Ok(())
 }
 
@@ -48,7 +52,11 @@ async fn case(endpoint: &str) -> Result<()> {
         create(endpoint, &table, keys).await?;
         let locks = doclock::connect(&dynamodb_url(endpoint, &table)).await?;
         let error = locks.lock("k").acquire().await.unwrap_err();
-        assert_caused(&error, ErrorKind::NotSetUp, &[&table, "`pk`", "`partition_key`"]);
+        assert_caused(
+            &error,
+            ErrorKind::NotSetUp,
+            &[&table, "`pk`", "`partition_key`"],
+        );
         let error = locks.setup().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotSetUp, "{error:?}");
     }
@@ -63,16 +71,16 @@ async fn case(endpoint: &str) -> Result<()> {
 
 #[tokio::test]
 async fn dynamodb_local_has_no_such_table() -> Result<()> {
-    match servers::without("dynamodb-local") {
-        true => Ok(()),
-        false => case(servers::dynamodb_local_url()).await,
+    if servers::without("dynamodb-local") {
+        return Ok(());
     }
+    case(servers::dynamodb_local_url()).await
 }
 
 #[tokio::test]
 async fn dynoxide_has_no_such_table() -> Result<()> {
-    match servers::without("dynoxide") {
-        true => Ok(()),
-        false => case(servers::dynoxide_url()).await,
+    if servers::without("dynoxide") {
+        return Ok(());
     }
+    case(servers::dynoxide_url()).await
 }

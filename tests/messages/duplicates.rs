@@ -30,7 +30,10 @@ impl Link {
     }
 
     /// Does something that must reach the server, and takes its requests.
-    async fn recorded<T>(&self, action: impl Future<Output = Result<T>>) -> Result<(T, Vec<Recorded>)> {
+    async fn recorded<T>(
+        &self,
+        action: impl Future<Output = Result<T>>,
+    ) -> Result<(T, Vec<Recorded>)> {
         self.writes();
         let result = action.await?;
         let requests = self.writes();
@@ -46,12 +49,12 @@ on_every_server! {
         // Twice: on a key that nobody has had, and on a free one.
         for round in 0..2 {
             let (mine, acquisition) = link.recorded(acquire(&link.through, MINE)).await?;
-            let (_, older) = link.recorded(async { Ok(mine.renew().await?) }).await?;
-            let (_, newer) = link.recorded(async { Ok(mine.renew().await?) }).await?;
+            let ((), older) = link.recorded(async { Ok(mine.renew().await?) }).await?;
+            let ((), newer) = link.recorded(async { Ok(mine.renew().await?) }).await?;
             link.replay_changes_nothing("after a newer renewal", &acquisition).await?;
             link.replay_changes_nothing("after a newer renewal", &older).await?;
             link.replay_changes_nothing("after itself", &newer).await?;
-            let (_, release) = link.recorded(async { Ok(mine.release().await?) }).await?;
+            let ((), release) = link.recorded(async { Ok(mine.release().await?) }).await?;
             let these = [acquisition, older, newer, release].concat();
             link.replay_changes_nothing("after the release", &these).await?;
             all.extend(these);
@@ -68,7 +71,7 @@ on_every_server! {
     async fn a_duplicate_from_before_a_take_over_changes_nothing(site: Site) {
         let link = Link::to(site).await?;
         let (old, first) = link.recorded(acquire(&link.through, MINE)).await?;
-        let (_, renewal) = link.recorded(async { Ok(old.renew().await?) }).await?;
+        let ((), renewal) = link.recorded(async { Ok(old.renew().await?) }).await?;
         let restarted = link.another().await?;
         let (new, second) = link.recorded(acquire(&restarted, MINE)).await?;
         assert!(old.token() < new.token());

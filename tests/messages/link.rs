@@ -36,7 +36,11 @@ impl Link {
                 let proxy = Proxy::start(servers::mongodb_primary().await?, Wire::Mongo).await?;
                 // With it, the server would know a second request from the first, and the tests were of MongoDB.
                 let through = format!("{}&retryWrites=false", proxy.mongodb_url());
-                (mongodb_url(&through, &name), mongodb_url(server, &name), proxy)
+                (
+                    mongodb_url(&through, &name),
+                    mongodb_url(server, &name),
+                    proxy,
+                )
             }
             Site::Dynoxide | Site::DynamoDbLocal => {
                 let server = match site {
@@ -54,7 +58,14 @@ impl Link {
         through.lock("warm").acquire().await?.release().await?;
         proxy.record(true);
         let taken = AtomicUsize::new(0);
-        Ok(Self { proxy, site, through, direct, url, taken })
+        Ok(Self {
+            proxy,
+            site,
+            through,
+            direct,
+            url,
+            taken,
+        })
     }
 
     /// Another client through the proxy, as another process would have it.
@@ -84,7 +95,8 @@ impl Link {
         let from = self.taken.swap(recorded.len(), Ordering::SeqCst);
         let names = [self.acquires(), self.changes()];
         let new = recorded.into_iter().skip(from);
-        new.filter(|request| names.contains(&request.operation.as_str())).collect()
+        new.filter(|request| names.contains(&request.operation.as_str()))
+            .collect()
     }
 
     pub async fn record(&self, key: &str) -> Result<LockRecord> {
@@ -116,6 +128,10 @@ pub fn assert_ends_in_time(record: &LockRecord, lease: &Lease) -> Result<()> {
     let holder = record.holder(lease.id()).context("no holder")?;
     let ends = now().saturating_add(lease.remaining());
     assert!(lease.is_held());
-    assert!(ends < holder.expires_at, "ends {ends}, the record {}", holder.expires_at);
+    assert!(
+        ends < holder.expires_at,
+        "ends {ends}, the record {}",
+        holder.expires_at
+    );
     Ok(())
 }

@@ -31,14 +31,19 @@ impl Link {
     async fn acquired(&self, key: &str) -> Result<Lease> {
         let lock = self.through.lock(key).ttl(TTL).manual_renewal();
         // Nobody else wants it.
-        lock.try_acquire().await?.context("held by another, it says")
+        lock.try_acquire()
+            .await?
+            .context("held by another, it says")
     }
 
     /// However it gets lost, the lock is granted once.
     async fn acquires_once(&self, key: &str, loss: Loss) -> Result<Lease> {
         let before = self.record_or_none(key).await?;
         self.lose(loss, self.acquires());
-        let lease = self.acquired(key).await.with_context(|| format!("{loss:?} lost"))?;
+        let lease = self
+            .acquired(key)
+            .await
+            .with_context(|| format!("{loss:?} lost"))?;
         assert_eq!(self.proxy.faults_left(), 0, "nothing was lost");
         let after = self.record(key).await?;
         assert_sole(&after, &lease);
@@ -55,7 +60,10 @@ impl Link {
             // It is the caller's to repeat, and the lease is as it was.
             assert!(error.is_retryable(), "{error:?}");
             assert!(lease.is_held());
-            lease.renew().await.with_context(|| format!("{loss:?} lost"))?;
+            lease
+                .renew()
+                .await
+                .with_context(|| format!("{loss:?} lost"))?;
         }
         assert_eq!(self.proxy.faults_left(), 0, "nothing was lost");
         let after = self.record(key).await?;
@@ -68,7 +76,10 @@ impl Link {
         let (key, id) = (lease.key().clone(), lease.id().clone());
         let before = self.record(key.as_str()).await?;
         self.lose(loss, self.changes());
-        lease.release().await.with_context(|| format!("{loss:?} lost"))?;
+        lease
+            .release()
+            .await
+            .with_context(|| format!("{loss:?} lost"))?;
         assert_eq!(self.proxy.faults_left(), 0, "nothing was lost");
         let after = self.record(key.as_str()).await?;
         assert_eq!((after.holders.len(), after.closed), (0, Some(id)));
@@ -83,9 +94,11 @@ impl Link {
                 let code = mongodb::bson::doc! { "ok": 0.0, "code": 112, "errmsg": "conflict" };
                 mongo_message(&code).unwrap()
             }
-            Site::Dynoxide | Site::DynamoDbLocal => {
-                http_reply("400 Bad Request", &[], r#"{"__type":"x#ThrottlingException"}"#)
-            }
+            Site::Dynoxide | Site::DynamoDbLocal => http_reply(
+                "400 Bad Request",
+                &[],
+                r#"{"__type":"x#ThrottlingException"}"#,
+            ),
         };
         self.proxy.answer_instead(self.acquires(), 10_000, reply);
     }

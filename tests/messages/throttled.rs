@@ -79,7 +79,13 @@ async fn refusals_for_ever_end_with_the_wait() -> Result<()> {
     for (status, name, kind) in REFUSALS {
         link.refuse(usize::MAX, status, name);
         let start = Instant::now();
-        let error = link.through.lock(name).wait(WAIT).acquire().await.unwrap_err();
+        let error = link
+            .through
+            .lock(name)
+            .wait(WAIT)
+            .acquire()
+            .await
+            .unwrap_err();
         let took = start.elapsed();
         assert_eq!(error.kind(), kind, "{error:?}");
         assert!(error.is_retryable());

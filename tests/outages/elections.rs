@@ -43,11 +43,16 @@ impl History {
                 continue;
             };
             let from = Instant::now();
-            let mut belief = Belief { token: lease.token(), from, to: from };
+            let mut belief = Belief {
+                token: lease.token(),
+                from,
+                to: from,
+            };
             self.grants.fetch_add(1, Ordering::SeqCst);
-            let enough = match patient {
-                true => TTL,
-                false => Duration::from_millis(50),
+            let enough = if patient {
+                TTL
+            } else {
+                Duration::from_millis(50)
             };
             while from.elapsed() < enough {
                 let asked = Instant::now();
@@ -57,7 +62,10 @@ impl History {
                 belief.to = asked;
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            self.beliefs.lock().unwrap_or_else(PoisonError::into_inner).push(belief);
+            self.beliefs
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(belief);
             // It may fail in an outage: then it expires.
             let _ = lease.release().await;
         }
@@ -74,7 +82,11 @@ impl History {
 
     /// In the order of tokens, each belief ends before the next begins.
     fn check(&self) -> Result<usize> {
-        let mut beliefs = self.beliefs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut beliefs = self
+            .beliefs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         beliefs.sort_by_key(|belief| belief.token);
         for pair in beliefs.windows(2) {
             ensure!(pair[0].token < pair[1].token, "one token twice: {pair:?}");
@@ -139,8 +151,15 @@ async fn a_lease_lives_through_an_election() -> Result<()> {
     let url = mongodb_url(&set.url(), "locks");
     let (locks, others) = tokio::try_join!(doclock::connect(&url), doclock::connect(&url))?;
     // Longer than any election takes here.
-    let lease = locks.lock("k").ttl(Duration::from_secs(30)).acquire().await?;
-    let before = locks.inspect("k").await?.map(|record| record.holders[0].seq);
+    let lease = locks
+        .lock("k")
+        .ttl(Duration::from_secs(30))
+        .acquire()
+        .await?;
+    let before = locks
+        .inspect("k")
+        .await?
+        .map(|record| record.holders[0].seq);
     set.node(set.primary().await?).kill().await?;
     set.primary().await?;
     assert!(others.lock("k").try_acquire().await?.is_none());

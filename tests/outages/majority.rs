@@ -21,7 +21,10 @@ async fn nothing_is_granted(locks: &LockClient, keys: [&str; 2]) -> Result<()> {
         let took = start.elapsed();
         let error = acquired.err().context("granted without a majority")?;
         ensure!(
-            matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::OutcomeUnknown),
+            matches!(
+                error.kind(),
+                ErrorKind::Unavailable | ErrorKind::OutcomeUnknown
+            ),
             "{error:?}"
         );
         ensure!(took < WAIT + SLACK, "it took {took:?}");
@@ -44,7 +47,11 @@ async fn without_a_majority_nothing_is_granted() -> Result<()> {
     let set = ReplicaSet::start(3).await?;
     let locks = doclock::connect(&mongodb_url(&set.url(), "locks")).await?;
     let before = token(&locks, "k").await?;
-    let held = locks.lock("held").ttl(Duration::from_secs(4)).acquire().await?;
+    let held = locks
+        .lock("held")
+        .ttl(Duration::from_secs(4))
+        .acquire()
+        .await?;
 
     // The primary is alone, and does not know it yet.
     let primary = set.primary().await?;
@@ -64,9 +71,16 @@ async fn without_a_majority_nothing_is_granted() -> Result<()> {
     let after = token(&locks, "k").await?;
     assert!(before < after);
     // Nobody wanted it, so it still stands there.
-    let record = locks.inspect(held.key().as_str()).await?.context("no record")?;
+    let record = locks
+        .inspect(held.key().as_str())
+        .await?
+        .context("no record")?;
     let holder = record.holder(held.id()).context("no holder")?;
-    assert!(lost < holder.expires_at, "lost {lost}, the record {}", holder.expires_at);
+    assert!(
+        lost < holder.expires_at,
+        "lost {lost}, the record {}",
+        holder.expires_at
+    );
 
     // The primary dies, with one more.
     let primary = set.primary().await?;

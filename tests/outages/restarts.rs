@@ -8,6 +8,7 @@ use futures_util::future::try_join_all;
 
 use crate::processes::site::{dynamodb_url, mongodb_url};
 use crate::support::dynamodb_local::DynamoDbLocal;
+use crate::support::process::Server;
 use crate::support::replica_set::ReplicaSet;
 use crate::support::servers;
 
@@ -26,21 +27,36 @@ impl Before {
         let token = released.token();
         released.release().await?;
         let held = locks.lock("held").ttl(ttl).acquire().await?;
-        Ok(Self { held, released: token })
+        Ok(Self {
+            held,
+            released: token,
+        })
     }
 
     /// A client that was there before, and one that is new.
     async fn holds_after(self, url: &str) -> Result<()> {
         let locks = connect(url).await?;
-        ensure!(locks.lock("held").try_acquire().await?.is_none(), "granted twice");
+        ensure!(
+            locks.lock("held").try_acquire().await?.is_none(),
+            "granted twice"
+        );
         ensure!(self.held.is_held());
         self.held.renew().await?;
         let next = locks.lock("released").acquire().await?;
-        ensure!(self.released < next.token(), "{} after {}", next.token(), self.released);
+        ensure!(
+            self.released < next.token(),
+            "{} after {}",
+            next.token(),
+            self.released
+        );
         next.release().await?;
         let token = self.held.token();
         self.held.release().await?;
-        let next = locks.lock("held").try_acquire().await?.context("not released")?;
+        let next = locks
+            .lock("held")
+            .try_acquire()
+            .await?
+            .context("not released")?;
         ensure!(token < next.token(), "{} after {token}", next.token());
         next.release().await?;
         Ok(())
@@ -58,7 +74,7 @@ async fn mongodb_keeps_locks_and_tokens() -> Result<()> {
     for node in set.nodes() {
         node.kill().await?;
     }
-    try_join_all(set.nodes().iter().map(|node| node.restart())).await?;
+    try_join_all(set.nodes().iter().map(Server::restart)).await?;
     set.healthy().await?;
     before.holds_after(&url).await
 }

@@ -40,7 +40,9 @@ pub async fn does_no_harm(site: Site, url: &str, wrong: Wrong<'_>) -> Result<()>
         _ => thief,
     };
     let wait = 2 * site.takeover(TTL).as_millis();
-    let second = dying.granted(&format!("acquire {key} {ttl} {wait}")).await?;
+    let second = dying
+        .granted(&format!("acquire {key} {ttl} {wait}"))
+        .await?;
     ensure!(first < second, "token {second} after {first}");
     for step in wrong.steps {
         dying.ask(&format!("step {step}")).await?;
@@ -67,7 +69,10 @@ async fn steals_nothing(thief: &mut Worker, key: &str, steps: &[i64]) -> Result<
         thief.tell(&acquire).await?;
         thief.ask(&format!("step {step}")).await?;
         let waiting = thief.answer("acquire").await?;
-        ensure!(token(&waiting).is_err(), "in a step of {step} ms: {waiting}");
+        ensure!(
+            token(&waiting).is_err(),
+            "in a step of {step} ms: {waiting}"
+        );
     }
     let waited = thief.ask(&acquire).await?;
     ensure!(token(&waited).is_err(), "after {WAIT:?}: {waited}");

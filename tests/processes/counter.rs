@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use futures_util::future::{try_join_all, join_all};
+use futures_util::future::{join_all, try_join_all};
 
 use super::site::on_every_server;
 use super::workers::Worker;

@@ -34,7 +34,9 @@ async fn crash(site: Site, url: &str, round: usize) -> Result<Takeover> {
     let mut waiting = Worker::start(url).await?;
     let command = format!("try {} {ttl}", keys[0]);
     ensure!(waiting.ask(&command).await? == "held", "{command}");
-    waiting.tell(&format!("acquire {} {ttl} {wait}", keys[0])).await?;
+    waiting
+        .tell(&format!("acquire {} {ttl} {wait}", keys[0]))
+        .await?;
 
     holder.kill().await?;
     let killed = Instant::now();
@@ -45,7 +47,9 @@ async fn crash(site: Site, url: &str, round: usize) -> Result<Takeover> {
     };
     let starts = async {
         let mut fresh = Worker::start(url).await?;
-        let token = fresh.granted(&format!("acquire {} {ttl} {wait}", keys[1])).await?;
+        let token = fresh
+            .granted(&format!("acquire {} {ttl} {wait}", keys[1]))
+            .await?;
         ensure!(token > tokens[1], "token {token} after {}", tokens[1]);
         Ok(killed.elapsed())
     };
@@ -62,10 +66,16 @@ async fn crash(site: Site, url: &str, round: usize) -> Result<Takeover> {
 
 /// Waits until nobody can doubt that what the record shows has expired.
 async fn expired(site: Site, url: &str, key: &str) -> Result<()> {
-    let record = connect(url).await?.inspect(key).await?.context("no record")?;
+    let record = connect(url)
+        .await?
+        .inspect(key)
+        .await?
+        .context("no record")?;
     let holder = record.holders.first().context("no holder")?;
     // The servers are on this machine, so its time is theirs.
-    let end = holder.expires_at.saturating_add(site.uncertainty() + Duration::from_millis(100));
+    let end = holder
+        .expires_at
+        .saturating_add(site.uncertainty() + Duration::from_millis(100));
     poll::until("the lease has expired", Duration::from_secs(30), || async {
         Timestamp::from(std::time::SystemTime::now()) > end
     })

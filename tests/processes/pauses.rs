@@ -31,16 +31,26 @@ async fn take_over(successor: &mut Worker, wait: Duration) -> Result<Vec<u64>> {
 
 /// Whatever it does first, and whatever next.
 async fn notices(paused: &mut Worker) -> Result<()> {
-    for (key, answer) in KEYS.into_iter().zip(["false", "LeaseLost", "LeaseLost", "LeaseLost"]) {
+    for (key, answer) in KEYS
+        .into_iter()
+        .zip(["false", "LeaseLost", "LeaseLost", "LeaseLost"])
+    {
         ensure!(paused.answer(key).await? == answer, "`{key}` first");
     }
     for key in ["held", "lost", "renew"] {
-        for (command, answer) in [("held", "false"), ("lost", "LeaseLost"), ("renew", "LeaseLost")] {
+        for (command, answer) in [
+            ("held", "false"),
+            ("lost", "LeaseLost"),
+            ("renew", "LeaseLost"),
+        ] {
             let answered = paused.ask(&format!("{command} {key}")).await?;
             ensure!(answered == answer, "`{command}` after `{key}`: {answered}");
         }
         let released = paused.ask(&format!("release {key}")).await?;
-        ensure!(released == "LeaseLost", "`release` after `{key}`: {released}");
+        ensure!(
+            released == "LeaseLost",
+            "`release` after `{key}`: {released}"
+        );
     }
     Ok(())
 }

@@ -44,9 +44,10 @@ impl Clock for Skewed {
     fn now(&self) -> Moment {
         let now = SystemClock.now();
         let wall = now.wall.as_millis() + self.offset.load(Ordering::SeqCst);
-        let monotonic = match self.frozen {
-            true => Duration::from_secs(1),
-            false => now.monotonic,
+        let monotonic = if self.frozen {
+            Duration::from_secs(1)
+        } else {
+            now.monotonic
         };
         Moment {
             monotonic,

@@ -130,7 +130,10 @@ impl Worker {
                 });
             }
             ["held", key] => answer("held", self.lease(key)?.is_held()),
-            ["lost", key] => answer("lost", format!("{:?}", self.lease(key)?.lost().await.kind())),
+            ["lost", key] => answer(
+                "lost",
+                format!("{:?}", self.lease(key)?.lost().await.kind()),
+            ),
             ["renew", key] => answer("renew", kind_of(self.lease(key)?.renew().await)),
             ["release", key] => {
                 let lease = {

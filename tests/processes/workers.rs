@@ -39,7 +39,13 @@ impl Worker {
     /// With more environment variables.
     pub async fn start_with(url: &str, env: &[(&str, &str)]) -> Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
-            .args(["--exact", super::ENTRY, "--ignored", "--nocapture", "--test-threads=1"])
+            .args([
+                "--exact",
+                super::ENTRY,
+                "--ignored",
+                "--nocapture",
+                "--test-threads=1",
+            ])
             .env(URL, url)
             .envs(env.iter().copied())
             .stdin(Stdio::piped())
@@ -75,7 +81,9 @@ impl Worker {
 
     /// Sends a command only. A stopped process will read it once it goes on.
     pub async fn tell(&mut self, command: &str) -> Result<()> {
-        self.stdin.write_all(format!("{command}\n").as_bytes()).await?;
+        self.stdin
+            .write_all(format!("{command}\n").as_bytes())
+            .await?;
         Ok(self.stdin.flush().await?)
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::backend::store::{Seen, Store, Written};
-use crate::backend::{AcquireRequest, Grant, Validity};
+use crate::backend::{AcquireRequest, Grant};
 use crate::rules::{ServerTime, Verdict, admit};
 use crate::{Error, ErrorKind, Holder, Key, LockRecord, Mode, Result};
 
@@ -17,20 +17,13 @@ use super::record::{Item, decode, text};
 use super::renew::TRIES;
 use super::request::{Exchange, Update};
 
-/// What a record that was only mended is worth.
-const NO_GRANT: Validity = Validity {
-    seq: 0,
-    valid_for: Duration::ZERO,
-    refresh: false,
-};
-
 #[async_trait]
 impl Store for DynamoBackend {
     async fn try_acquire(&self, request: &AcquireRequest) -> Result<Written> {
         if request.waiting
             && let Some(seen) = self.look(request).await?
         {
-            return Ok(Written::Refused(seen));
+            return Ok(Written::Refused(Box::new(seen)));
         }
         let time = self.write_time();
         let creates = request.mode == Mode::Exclusive && is_verified(&time);
@@ -43,7 +36,7 @@ impl Store for DynamoBackend {
             Update::Applied(item, exchange) => self.granted(request, &holder, &item, &exchange),
             // It would have been created: something stands there, and something on the way dropped it.
             Update::Refused(None, _) if creates => self.read_again(request).await,
-            Update::Refused(item, _) => self.seen(request, item).await.map(Written::Refused),
+            Update::Refused(item, _) => self.refusal(request, item).await,
         }
     }
 
@@ -61,17 +54,18 @@ impl Store for DynamoBackend {
             .update(&request.key, request.timeout, &expression)
             .await?
         {
-            Update::Applied(_, exchange) => {
-                let validity = next
-                    .holder(&request.id)
-                    .map(|holder| self.validity(&exchange, holder, request.ttl, request.margin));
-                Ok(Written::Granted(Grant {
+            Update::Applied(_, exchange) => Ok(match next.holder(&request.id) {
+                Some(holder) => Written::Granted(Grant {
                     token: next.token,
-                    validity: validity.unwrap_or(NO_GRANT),
-                }))
-            }
+                    validity: self.validity(&exchange, holder, request.ttl, request.margin),
+                }),
+                None => Written::Refused(Box::new(Seen {
+                    record: Some(next.clone()),
+                    time: seen.time,
+                })),
+            }),
             Update::Refused(None, _) => self.read_again(request).await,
-            Update::Refused(item, _) => self.seen(request, item).await.map(Written::Refused),
+            Update::Refused(item, _) => self.refusal(request, item).await,
         }
     }
 
@@ -150,9 +144,14 @@ impl DynamoBackend {
         ))
     }
 
+    async fn refusal(&self, request: &AcquireRequest, item: Option<Item>) -> Result<Written> {
+        let seen = self.seen(request, item).await?;
+        Ok(Written::Refused(Box::new(seen)))
+    }
+
     async fn read_again(&self, request: &AcquireRequest) -> Result<Written> {
         let item = self.read(&request.key, true, Some(request.timeout)).await?;
-        self.seen(request, item).await.map(Written::Refused)
+        self.refusal(request, item).await
     }
 
     /// A plain grant's token and validity. The rest of the item is not read: the grant stands whatever is in it.

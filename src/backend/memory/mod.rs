@@ -1,7 +1,7 @@
 //! The reference: the rules and a map.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -35,8 +35,15 @@ const PAGE: usize = 100;
 /// ```
 #[derive(Clone, Debug)]
 pub struct MemoryBackend {
-    records: Arc<Mutex<BTreeMap<Key, LockRecord>>>,
+    store: Arc<Mutex<Store>>,
     time: ServerClock,
+}
+
+#[derive(Debug, Default)]
+struct Store {
+    records: BTreeMap<Key, LockRecord>,
+    /// What no token is below any more: a purge may meet a record that was granted within this microsecond.
+    token_floor: u64,
 }
 
 /// What the server's clock shows.
@@ -65,7 +72,7 @@ impl MemoryBackend {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            records: Arc::default(),
+            store: Arc::default(),
             time: ServerClock::Steady {
                 since: SystemClock.now(),
             },
@@ -76,24 +83,32 @@ impl MemoryBackend {
     #[must_use]
     pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
         Self {
-            records: Arc::default(),
+            store: Arc::default(),
             time: ServerClock::Set(clock),
         }
     }
 
     /// Removes a record, as a database's TTL or an operator would. The token still never goes back.
     pub fn purge(&self, key: &Key) {
-        self.with_records(|records, _| records.remove(key));
+        let mut store = self.lock();
+        if let Some(purged) = store.records.remove(key) {
+            store.token_floor = store.token_floor.max(purged.token.saturating_add(1));
+        }
     }
 
     fn with_records<T>(
         &self,
         act: impl FnOnce(&mut BTreeMap<Key, LockRecord>, &ServerTime) -> T,
     ) -> T {
-        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut store = self.lock();
         // Read under the lock: the server's time does not run backwards between two decisions.
-        let time = ServerTime::exact(self.time.now(), Duration::ZERO);
-        act(&mut records, &time)
+        let mut time = ServerTime::exact(self.time.now(), Duration::ZERO);
+        time.token_floor = time.token_floor.max(store.token_floor);
+        act(&mut store.records, &time)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -103,7 +103,7 @@ impl MongoBackend {
             record,
             time: ServerTime::exact(now, self.skew),
         });
-        Ok(seen.map(Written::Refused))
+        Ok(seen.map(|seen| Written::Refused(Box::new(seen))))
     }
 
     /// A write that no majority confirmed: unknown if it granted; what was refused is refused again or not.
