@@ -156,7 +156,7 @@ impl Acquisition<'_> {
         request.watched = self.watch.dead(now);
         request.seq = self.renewal.send(now);
         let attempt = self.client.worker.attempt(request.clone());
-        self.pending.may_hold = true;
+        let may_have_held = std::mem::replace(&mut self.pending.may_hold, true);
         let outcome = match tokio::time::timeout(left, attempt).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Error::new(
@@ -167,7 +167,8 @@ impl Acquisition<'_> {
         self.pending.may_hold = match &outcome {
             Ok(AcquireOutcome::Granted(_)) => true,
             Ok(AcquireOutcome::Held(_)) => false,
-            Err(error) => error.kind() == ErrorKind::OutcomeUnknown,
+            // What failed for certain says nothing of an earlier attempt whose answer got lost.
+            Err(error) => may_have_held || error.kind() == ErrorKind::OutcomeUnknown,
         };
         outcome
     }

@@ -10,6 +10,8 @@ mod request;
 mod store;
 
 use std::fmt::Debug;
+#[cfg(any(feature = "mongodb", feature = "dynamodb"))]
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -116,10 +118,17 @@ pub(crate) fn check_supported(request: &AcquireRequest) -> Result<()> {
     Ok(())
 }
 
+/// How long a read may take that has no request with a timeout.
+#[cfg(any(feature = "mongodb", feature = "dynamodb"))]
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long `setup` may take: it waits for an index or a table.
+#[cfg(any(feature = "mongodb", feature = "dynamodb"))]
+pub(crate) const SETUP_TIMEOUT: Duration = Duration::from_mins(2);
+
 /// Bounds an operation by its request's timeout.
 #[cfg(any(feature = "mongodb", feature = "dynamodb"))]
 pub(crate) async fn within<T>(
-    timeout: std::time::Duration,
+    timeout: Duration,
     operation: impl Future<Output = Result<T>>,
 ) -> Result<T> {
     match tokio::time::timeout(timeout, operation).await {

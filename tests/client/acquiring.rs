@@ -308,3 +308,16 @@ async fn an_attempt_that_the_wait_cut_short_hides_nothing() {
     let error = waiting.await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WaitTimeout, "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_nobody_heard_of_is_given_back() {
+    let world = World::new();
+    world.faults.once(Acquire, Fault::ReplyLost);
+    world
+        .faults
+        .always(Acquire, Fault::Refused(ErrorKind::Throttled));
+    let error = world.lock().wait(secs(8)).acquire().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Throttled);
+    pass(secs(1)).await;
+    assert!(world.other().try_acquire().await.unwrap().is_some());
+}

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use doclock::{ErrorKind, LockClient};
+use tokio::time::timeout;
 
 use super::SLACK;
 use crate::messages::link::now;
@@ -59,9 +60,12 @@ async fn without_a_majority_nothing_is_granted() -> Result<()> {
     for node in &others {
         set.node(*node).pause()?;
     }
-    let lost = async { (held.lost().await, now()) };
-    let (granted, (why, lost)) = tokio::join!(nothing_is_granted(&locks, ["k", "stopped"]), lost);
+    let lost = timeout(Duration::from_secs(30), async {
+        (held.lost().await, now())
+    });
+    let (granted, lost) = tokio::join!(nothing_is_granted(&locks, ["k", "stopped"]), lost);
     granted?;
+    let (why, lost) = lost?;
     assert_eq!(why.kind(), ErrorKind::LeaseLost);
 
     for node in others {

@@ -44,6 +44,13 @@ pub async fn does_no_harm(site: Site, url: &str, wrong: Wrong<'_>) -> Result<()>
         .granted(&format!("acquire {key} {ttl} {wait}"))
         .await?;
     ensure!(first < second, "token {second} after {first}");
+    // What a wrong clock wrote would be over at once.
+    let beside = right.ask(&format!("try {key} {ttl}")).await?;
+    ensure!(beside == "held", "beside the wrong clock: {beside}");
+    ensure!(
+        dying.ask(&format!("held {key}")).await? == "true",
+        "lost at once"
+    );
     for step in wrong.steps {
         dying.ask(&format!("step {step}")).await?;
         // Written by the clock as it is now, if it still holds.

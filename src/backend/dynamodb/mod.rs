@@ -25,8 +25,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    AcquireOutcome, AcquireRequest, Backend, ReleaseOutcome, ReleaseRequest, RenewOutcome,
-    RenewRequest, store, within,
+    AcquireOutcome, AcquireRequest, Backend, READ_TIMEOUT, ReleaseOutcome, ReleaseRequest,
+    RenewOutcome, RenewRequest, SETUP_TIMEOUT, store, within,
 };
 use crate::record::ListPage;
 use crate::time::{Clock, SystemClock};
@@ -192,16 +192,16 @@ impl Backend for DynamoBackend {
             item.as_ref().map(record::decode).transpose()
         };
         let named = |error: crate::Error| error.with_operation("inspect").with_key(key);
-        found.await.map_err(named)
+        within(READ_TIMEOUT, found).await.map_err(named)
     }
 
     async fn setup(&self) -> Result<()> {
-        let made = self.make_table().await;
+        let made = within(SETUP_TIMEOUT, self.make_table()).await;
         made.map_err(|error| error.with_operation("setup"))
     }
 
     async fn list(&self, prefix: &str, page: Option<&str>) -> Result<ListPage> {
-        let listed = self.scan(prefix, page).await;
+        let listed = within(READ_TIMEOUT, self.scan(prefix, page)).await;
         listed.map_err(|error| error.with_operation("list"))
     }
 }
