@@ -4,6 +4,7 @@
     missing_docs,
     unreachable_pub,
     dead_code,
+    clippy::too_many_lines,
     clippy::unchecked_time_subtraction,
     clippy::unwrap_used,
     clippy::expect_used
@@ -13,6 +14,7 @@ mod conformance;
 mod connect;
 mod differential;
 mod dynamodb;
+mod errors;
 mod messages;
 mod mongodb;
 mod outages;

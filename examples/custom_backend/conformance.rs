@@ -1,5 +1,7 @@
 //! The suite that tells whether it is right.
 
+#![allow(clippy::expect_used, reason = "a fixture that breaks is a failed test")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

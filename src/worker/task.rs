@@ -238,12 +238,12 @@ async fn release(
     }
 }
 
-/// An attempt that landed may have been granted.
+/// This attempt, or an earlier one whose answer got lost, may have been granted. Only a refusal that saw the record tells.
 fn may_hold(outcome: &Result<AcquireOutcome>) -> bool {
     match outcome {
         Ok(AcquireOutcome::Granted(_)) => true,
         Ok(AcquireOutcome::Held(_)) => false,
-        Err(error) => error.kind() == ErrorKind::OutcomeUnknown,
+        Err(error) => error.is_transient(),
     }
 }
 

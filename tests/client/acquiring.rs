@@ -321,3 +321,16 @@ async fn a_grant_that_nobody_heard_of_is_given_back() {
     pass(secs(1)).await;
     assert!(world.other().try_acquire().await.unwrap().is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_acquisition_gives_back_what_nobody_heard_of() {
+    let world = World::new();
+    world.faults.once(Acquire, Fault::ReplyLost);
+    world
+        .faults
+        .always(Acquire, Fault::Refused(ErrorKind::Throttled));
+    let acquiring = tokio::time::timeout(secs(6), world.lock().acquire());
+    assert!(acquiring.await.is_err());
+    pass(secs(1)).await;
+    assert!(world.other().try_acquire().await.unwrap().is_some());
+}

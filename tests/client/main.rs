@@ -4,6 +4,8 @@
 #![allow(
     missing_docs,
     unreachable_pub,
+    clippy::must_use_candidate,
+    clippy::new_without_default,
     clippy::unchecked_time_subtraction,
     clippy::unwrap_used
 )]

@@ -60,7 +60,7 @@ async fn a_broken_connection_is_an_unknown_outcome() -> Result<()> {
     let server = Server::at(&format!("http://{}", listener.local_addr()?));
     tokio::spawn(async move {
         while let Ok((mut connection, _)) = listener.accept().await {
-            let _ = connection.read(&mut [0; 64 * 1024]).await;
+            let _ = connection.read(&mut [0; 8 * 1024]).await;
         }
     });
     let mine = request("key", Mode::Exclusive)?;

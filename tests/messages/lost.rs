@@ -150,4 +150,28 @@ on_every_server! {
         })
         .await?;
     }
+
+    /// The same, if the caller goes away while the next attempt is under way.
+    async fn a_grant_that_nobody_heard_of_nor_waits_for_is_given_back(site: Site) {
+        let link = Link::to(site).await?;
+        let sent = link.proxy.requests(link.acquires());
+        link.proxy.drop_replies_of(link.acquires(), 1);
+        link.refuse_acquisitions();
+        link.proxy.delay(Duration::from_millis(200));
+        let acquires = link.through.lock("k").ttl(TTL).acquire();
+        let second = poll::until("a second attempt is under way", TTL / 4, || async {
+            link.proxy.requests(link.acquires()) == sent + 2
+        });
+        tokio::select! {
+            ended = acquires => anyhow::bail!("{ended:?}"),
+            sent = second => sent?,
+        }
+        assert_eq!(link.record("k").await?.holders.len(), 1, "the lost answer was a grant");
+        link.proxy.delay(Duration::ZERO);
+        link.proxy.clear_faults();
+        poll::until("the lock is free", TTL / 4, || async {
+            link.record("k").await.is_ok_and(|record| record.holders.is_empty())
+        })
+        .await?;
+    }
 }

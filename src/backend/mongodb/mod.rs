@@ -20,8 +20,8 @@ use mongodb::bson::Document;
 use mongodb::{Collection, Database};
 
 use super::{
-    AcquireOutcome, AcquireRequest, Backend, ReleaseOutcome, ReleaseRequest, RenewOutcome,
-    RenewRequest, check_supported, store, within,
+    AcquireOutcome, AcquireRequest, Backend, READ_TIMEOUT, ReleaseOutcome, ReleaseRequest,
+    RenewOutcome, RenewRequest, SETUP_TIMEOUT, check_supported, store, within,
 };
 use crate::record::ListPage;
 use crate::{Key, LockRecord, Result};
@@ -30,10 +30,6 @@ use crate::{Key, LockRecord, Result};
 const COLLECTION: &str = "locks";
 /// How far apart the clocks of two servers may be.
 const CLOCK_SKEW: Duration = Duration::from_millis(500);
-/// How long a read may take that has no request with a timeout.
-const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long `setup` may take: building an index waits for the collection.
-const SETUP_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Locks in a MongoDB collection: one document per key.
 ///
