@@ -165,9 +165,12 @@ async fn renewals_and_releases_are_those_of_the_rules() -> Result<()> {
                 let after = locks.backend.inspect(&acquire.key).await?;
                 let holder = after.as_ref().and_then(|record| record.holder(&acquire.id));
                 // Where a later expiry stays, the time of the renewal does not matter.
-                let now = holder.map(|holder| match restamp {
-                    true => holder.acquired_at,
-                    false => holder.expires_at.saturating_sub(holder.ttl.as_duration()),
+                let now = holder.map(|holder| {
+                    if restamp {
+                        holder.acquired_at
+                    } else {
+                        holder.expires_at.saturating_sub(holder.ttl.as_duration())
+                    }
                 });
                 let time = ServerTime::exact(now.unwrap_or_default(), SKEW);
                 let at = format!("{seed} {mode:?} {id} {ttl}");
