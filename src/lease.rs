@@ -122,7 +122,9 @@ impl Lease {
     /// Gives the lock back, and waits until the database has confirmed it.
     ///
     /// Transient errors are retried until the lease would have expired anyway. The lease ends locally at once,
-    /// whatever happens. Cancel safe: a release that is under way goes on without its caller.
+    /// whatever happens, and is consumed: copy [`token`](Self::token) before if you need it after.
+    ///
+    /// Cancel safe: a release that is under way goes on without its caller.
     ///
     /// # Errors
     ///

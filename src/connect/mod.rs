@@ -26,6 +26,8 @@ pub const URL_VARIABLE: &str = "DOCLOCK_URL";
 ///   `sort_value` for a table with a sort key. Credentials come from the SDK's default chain; a loopback endpoint does
 ///   without.
 ///
+/// Nothing is sent yet, and nothing is created: call [`LockClient::setup`] once per deployment.
+///
 /// A service that has a database client already passes it to `MongoBackend::new` or `DynamoBackend::new` instead.
 ///
 /// # Errors
@@ -68,7 +70,7 @@ pub async fn connect(url: &str) -> Result<LockClient> {
 pub async fn connect_from_env() -> Result<LockClient> {
     let url = std::env::var(URL_VARIABLE).map_err(|error| {
         invalid(format!(
-            "the environment variable {URL_VARIABLE} cannot be read: set it to a URL such as \
+            "the environment variable {URL_VARIABLE} is not set, or is no text: set it to a URL such as \
              dynamodb://eu-west-1/locks"
         ))
         .with_source(error)
