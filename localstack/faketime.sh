@@ -39,8 +39,17 @@ work=$(mktemp -d "$cache/fetching.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 # apt downloads into the current folder, as a user of its own if it is run by root.
 chmod 755 "$work"
-(cd "$work" && apt-get -qq -o APT::Sandbox::User=root download libfaketime >&2) ||
-    fail 'apt-get could not download libfaketime' "$instead"
+# download APT-OPTION...
+download() {
+    (cd "$work" && apt-get -qq -o APT::Sandbox::User=root "$@" download libfaketime >&2)
+}
+# A machine may have no list of packages yet: then one of our own, which needs no rights and changes nothing.
+if ! download 2>/dev/null; then
+    mkdir -p "$work/apt/lists/partial" "$work/apt/cache/archives/partial"
+    own=(-o "Dir::State::lists=$work/apt/lists" -o "Dir::Cache=$work/apt/cache")
+    apt-get -qq -o APT::Sandbox::User=root "${own[@]}" update >&2 && download "${own[@]}" ||
+        fail 'apt-get could not download libfaketime' "$instead"
+fi
 dpkg-deb -x "$work"/libfaketime_*.deb "$work/faketime"
 # Where another run was first, mv puts this copy inside theirs, and it goes away again.
 [ -d "$home" ] || mv "$work/faketime" "$home"
