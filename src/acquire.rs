@@ -21,30 +21,19 @@ use crate::{Error, ErrorKind, Lease, LeaseId, Result};
 /// The shortest time that is worth an attempt.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// How long an acquisition goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
-    /// Until the database has answered.
-    Try,
-    /// Until granted, for this long at most.
-    Wait(Duration),
-}
-
-/// Acquires. Contention ends in [`ErrorKind::WaitTimeout`], at once for [`Patience::Try`].
-pub(crate) async fn acquire(client: &Inner, plan: Plan, patience: Patience) -> Result<Lease> {
+/// Acquires. Contention ends in [`ErrorKind::WaitTimeout`], at once if `wait` is zero: then the database is asked until
+/// it has answered.
+pub(crate) async fn acquire(client: &Inner, plan: Plan, wait: Duration) -> Result<Lease> {
     client.worker.start()?;
-    let length = match patience {
-        Patience::Try | Patience::Wait(Duration::ZERO) => client.request_timeout,
-        Patience::Wait(wait) => wait,
-    };
+    let waits = !wait.is_zero();
+    let length = if waits { wait } else { client.request_timeout };
     let now = client.clock.now();
     let length = plan
         .deadline
         .map_or(length, |end| length.min(end.left(now)));
     let budget = Span { from: now, length };
-    let waits = !matches!(patience, Patience::Try | Patience::Wait(Duration::ZERO));
     let turn = if plan.takes_turns {
-        Some(take_turn(client, &plan.request, length, waits).await?)
+        Some(take_turn(client, &plan.request, wait.min(length)).await?)
     } else {
         None
     };
@@ -70,9 +59,7 @@ async fn take_turn(
     client: &Inner,
     request: &AcquireRequest,
     wait: Duration,
-    waits: bool,
 ) -> Result<OwnedSemaphorePermit> {
-    let wait = if waits { wait } else { Duration::ZERO };
     let turns = client.turns(&request.key, &request.owner);
     let turn = tokio::time::timeout(wait, turns.acquire_owned()).await;
     turn.ok().and_then(Result::ok).ok_or_else(|| {

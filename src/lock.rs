@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use crate::acquire::{Patience, acquire};
+use crate::acquire::acquire;
 use crate::backend::AcquireRequest;
 use crate::client::{LockClient, invalid};
 use crate::record::{Label, MIN_TTL, Payload};
@@ -122,8 +122,8 @@ impl Lock {
     /// [`ErrorKind::WaitTimeout`] if it was held by others all the time, [`ErrorKind::InvalidInput`] before any request,
     /// [`ErrorKind::CorruptRecord`] if something else lies under the key, or why the database could not be used.
     pub async fn acquire(self) -> Result<Lease> {
-        let patience = Patience::Wait(self.wait);
-        self.take(patience).await
+        let wait = self.wait;
+        self.take(wait).await
     }
 
     /// Takes the lock if it is free: `None` if it is held by others. Lost answers are asked for again, for no longer than
@@ -135,7 +135,7 @@ impl Lock {
     ///
     /// As [`acquire`](Self::acquire), but never [`ErrorKind::WaitTimeout`].
     pub async fn try_acquire(self) -> Result<Option<Lease>> {
-        match self.take(Patience::Try).await {
+        match self.take(Duration::ZERO).await {
             Ok(lease) => Ok(Some(lease)),
             Err(error) if error.kind() == ErrorKind::WaitTimeout => Ok(None),
             Err(error) => Err(error),
@@ -178,11 +178,11 @@ impl Lock {
         }
     }
 
-    async fn take(self, patience: Patience) -> Result<Lease> {
+    async fn take(self, wait: Duration) -> Result<Lease> {
         let client = self.client.clone();
         let plan = self.plan()?;
         let key = plan.request.key.clone();
-        let outcome = acquire(client.inner(), plan, patience).await;
+        let outcome = acquire(client.inner(), plan, wait).await;
         outcome.map_err(|error| error.with_operation("acquire").with_key(&key))
     }
 
