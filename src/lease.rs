@@ -188,9 +188,8 @@ pub(crate) enum Loss {
     Shutdown,
 }
 
-/// A lock may come free without a tick of the monotonic clock, if the process was frozen: look at the wall clock
-/// this often.
-const LOOK: Duration = Duration::from_secs(1);
+/// A frozen process's timers are late by as long as it was frozen: look at the clocks at least this often.
+pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
 impl LeaseState {
     pub(crate) fn new(

@@ -18,26 +18,27 @@ pub(super) struct Attempts(HashMap<LeaseId, Attempt>);
 
 /// One attempt under way.
 #[derive(Debug)]
-pub(super) struct Attempt {
-    /// Who waits for it; `None` once it is abandoned.
-    pub(super) reply: Option<Reply>,
-    /// What ends the lease that it may be granted.
-    pub(super) release: ReleaseRequest,
+pub(super) enum Attempt {
+    /// Somebody waits for it.
+    Awaited(Reply),
+    /// Nobody does: what ends the lease that it may be granted.
+    Abandoned(ReleaseRequest),
 }
 
 impl Attempts {
-    pub(super) fn begin(&mut self, release: ReleaseRequest, reply: Reply) {
-        let attempt = Attempt {
-            reply: Some(reply),
-            release,
-        };
-        self.0.insert(attempt.release.id.clone(), attempt);
+    pub(super) fn begin(&mut self, id: LeaseId, reply: Reply) {
+        self.0.insert(id, Attempt::Awaited(reply));
     }
 
-    /// Marks an attempt as abandoned. `false` if none is under way, so that it may be released at once.
-    pub(super) fn abandon(&mut self, id: &LeaseId) -> bool {
-        let attempt = self.0.get_mut(id);
-        attempt.map(|attempt| attempt.reply = None).is_some()
+    /// Keeps the release until the attempt lands. Gives it back if none is under way: then it may be sent at once.
+    pub(super) fn abandon(&mut self, release: ReleaseRequest) -> Option<ReleaseRequest> {
+        match self.0.get_mut(&release.id) {
+            Some(attempt) => {
+                *attempt = Attempt::Abandoned(release);
+                None
+            }
+            None => Some(release),
+        }
     }
 
     /// Takes the attempt that landed out.
@@ -57,11 +58,15 @@ mod tests {
         let (key, owner) = (Key::new("k").unwrap(), Owner::random());
         let (wanted, abandoned) = (LeaseId::random(), LeaseId::random());
         for id in [&wanted, &abandoned] {
-            attempts.begin(ReleaseRequest::new(&key, &owner, id), oneshot::channel().0);
+            attempts.begin(id.clone(), oneshot::channel().0);
         }
-        assert!(attempts.abandon(&abandoned));
-        assert!(attempts.land(&abandoned).unwrap().reply.is_none());
-        assert!(attempts.land(&wanted).unwrap().reply.is_some());
-        assert!(!attempts.abandon(&wanted), "it is not under way any more");
+        let release = |id| ReleaseRequest::new(&key, &owner, id);
+        assert!(attempts.abandon(release(&abandoned)).is_none());
+        let landed = attempts.land(&abandoned);
+        assert!(matches!(landed, Some(Attempt::Abandoned(kept)) if kept.id == abandoned));
+        let landed = attempts.land(&wanted);
+        assert!(matches!(landed, Some(Attempt::Awaited(_))));
+        let at_once = attempts.abandon(release(&wanted));
+        assert!(at_once.is_some(), "it is not under way any more");
     }
 }

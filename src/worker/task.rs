@@ -6,21 +6,18 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::attempts::Attempts;
+use super::attempts::{Attempt, Attempts};
 use super::leases::Leases;
 use super::{Command, Held};
 use crate::backend::{
     AcquireOutcome, AcquireRequest, Backend, ReleaseOutcome, ReleaseRequest, RenewOutcome,
     RenewRequest,
 };
-use crate::lease::{LeaseState, Loss};
+use crate::lease::{LOOK, LeaseState, Loss};
 use crate::renewal::Span;
 use crate::time::Clock;
 use crate::wait::Backoff;
 use crate::{Error, ErrorKind, LeaseId, Result};
-
-/// A frozen process's timers are late by as long as it was frozen: look at the clocks at least this often.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// A request that came to its end.
 enum Landed {
@@ -82,7 +79,7 @@ impl Task {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Attempt(request, reply) => {
-                self.attempts.begin(release_of(&request), reply);
+                self.attempts.begin(request.id.clone(), reply);
                 let backend = Arc::clone(&self.backend);
                 self.requests.spawn(async move {
                     let outcome = backend.acquire(&request).await;
@@ -90,7 +87,7 @@ impl Task {
                 });
             }
             Command::Abandon(request) => {
-                if !self.attempts.abandon(&request.id) {
+                if let Some(request) = self.attempts.abandon(request) {
                     self.send_release(request, Duration::ZERO, None);
                 }
             }
@@ -130,13 +127,12 @@ impl Task {
     }
 
     fn attempt_landed(&mut self, id: &LeaseId, outcome: Result<AcquireOutcome>) {
-        let Some(attempt) = self.attempts.land(id) else {
-            return;
-        };
-        match attempt.reply {
-            Some(reply) => drop(reply.send(outcome)),
-            None if may_hold(&outcome) => self.send_release(attempt.release, Duration::ZERO, None),
-            None => {}
+        match self.attempts.land(id) {
+            Some(Attempt::Awaited(reply)) => drop(reply.send(outcome)),
+            Some(Attempt::Abandoned(release)) if may_hold(&outcome) => {
+                self.send_release(release, Duration::ZERO, None);
+            }
+            Some(Attempt::Abandoned(_)) | None => {}
         }
     }
 

@@ -334,3 +334,19 @@ async fn a_dropped_acquisition_gives_back_what_nobody_heard_of() {
     pass(secs(1)).await;
     assert!(world.other().try_acquire().await.unwrap().is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_short_wait_abandons_is_given_back_with_patience() {
+    let world = World::new();
+    let wait = Duration::from_millis(50);
+    world.faults.once(Acquire, Fault::Late(wait * 2));
+    world
+        .faults
+        .always(Release, Fault::Refused(ErrorKind::Throttled));
+    let error = world.lock().wait(wait).acquire().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
+    pass(secs(1)).await;
+    world.faults.heal();
+    pass(secs(2)).await;
+    assert!(world.other().try_acquire().await.unwrap().is_some());
+}
