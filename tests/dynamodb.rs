@@ -14,16 +14,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
-use aws_sdk_dynamodb::config::{
-    BehaviorVersion, ConfigBag, Credentials, Intercept, Region, RuntimeComponents,
-};
-use aws_sdk_dynamodb::error::BoxError;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_dynamodb::types::AttributeValue;
 use doclock::{
     AcquireOutcome, AcquireRequest, Backend, Contention, DynamoBackend, Grant, Key, LockRecord,
     Mode, Owner, Ttl,
 };
+
+use crate::support::counter::Counter;
 
 type Item = HashMap<String, AttributeValue>;
 
@@ -118,25 +116,6 @@ impl Server {
     async fn delete(&self, table: &str, key: &str) -> Result<()> {
         let delete = self.client.delete_item().table_name(table);
         delete.key("pk", text(key)).send().await?;
-        Ok(())
-    }
-}
-
-#[derive(Debug)]
-struct Counter(Arc<AtomicUsize>);
-
-impl Intercept for Counter {
-    fn name(&self) -> &'static str {
-        "Counter"
-    }
-
-    fn read_before_transmit(
-        &self,
-        _: &BeforeTransmitInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        self.0.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 }

@@ -253,17 +253,7 @@ pub(super) async fn acquire<D: Database>(
             after.cost(2)?;
             Ok("mended")
         }
-        (expected, found) => {
-            let what = format!(
-                "{} by the rules, {} by the backend",
-                word(&expected),
-                word(&found)
-            );
-            Err(failure(
-                &what,
-                format!("rules: {expected:#?}\nbackend: {found:#?}"),
-            ))
-        }
+        (expected, found) => Err(disagreement(&expected, &found)),
     }
 }
 
@@ -436,17 +426,7 @@ pub(super) async fn renew<D: Database>(
             case.unchanged(&after)?;
             Ok("lost")
         }
-        (expected, found) => {
-            let what = format!(
-                "{} by the rules, {} by the backend",
-                word(&expected),
-                word(&found)
-            );
-            Err(failure(
-                &what,
-                format!("rules: {expected:#?}\nbackend: {found:#?}"),
-            ))
-        }
+        (expected, found) => Err(disagreement(&expected, &found)),
     }
 }
 
@@ -487,17 +467,7 @@ pub(super) async fn release<D: Database>(
             case.unchanged(&after)?;
             Ok("not held")
         }
-        (expected, found) => {
-            let what = format!(
-                "{} by the rules, {} by the backend",
-                word(&expected),
-                word(&found)
-            );
-            Err(failure(
-                &what,
-                format!("rules: {expected:#?}\nbackend: {found:#?}"),
-            ))
-        }
+        (expected, found) => Err(disagreement(&expected, &found)),
     }
 }
 
@@ -524,4 +494,14 @@ fn failure(what: &str, detail: impl Display) -> Failure {
         what: what.to_owned(),
         detail: format!("{detail:#}"),
     }
+}
+
+/// The rules and the backend decided differently.
+fn disagreement(expected: &impl Debug, found: &impl Debug) -> Failure {
+    let what = format!(
+        "{} by the rules, {} by the backend",
+        word(expected),
+        word(found)
+    );
+    failure(&what, format!("rules: {expected:#?}\nbackend: {found:#?}"))
 }

@@ -7,17 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Result;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
-use aws_sdk_dynamodb::config::{
-    BehaviorVersion, ConfigBag, Credentials, Intercept, Region, RuntimeComponents,
-};
-use aws_sdk_dynamodb::error::BoxError;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_dynamodb::types::AttributeValue;
 use doclock::rules::{ServerTime, micros};
 use doclock::{AcquireRequest, Backend, DynamoBackend, Key, LockRecord, Mode, Owner, Timestamp};
 use sha2::{Digest, Sha256};
 
 use super::{Database, SKEW};
+use crate::support::counter::Counter;
 
 type Item = HashMap<String, AttributeValue>;
 
@@ -291,24 +288,5 @@ fn canonical(value: &AttributeValue) -> String {
             format!("{:?}", fields.collect::<BTreeMap<_, _>>())
         }
         other => format!("{other:?}"),
-    }
-}
-
-#[derive(Debug)]
-struct Counter(Arc<AtomicUsize>);
-
-impl Intercept for Counter {
-    fn name(&self) -> &'static str {
-        "Counter"
-    }
-
-    fn read_before_transmit(
-        &self,
-        _: &BeforeTransmitInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        self.0.fetch_add(1, Ordering::SeqCst);
-        Ok(())
     }
 }

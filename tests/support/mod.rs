@@ -5,6 +5,7 @@
 // In a test binary nothing is reachable from outside; `pub` says what a test may use.
 #![allow(unreachable_pub)]
 
+pub mod counter;
 pub mod dynamodb_local;
 pub mod dynoxide;
 pub mod generate;
