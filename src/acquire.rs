@@ -6,48 +6,68 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::backend::{
-    AcquireOutcome, AcquireRequest, Contention, Grant, Occupant, Reason, ReleaseRequest,
+    AcquireOutcome, AcquireRequest, Contention, Grant, Occupant, Queueing, Reason, ReleaseRequest,
     RenewOutcome, RenewRequest,
 };
-use crate::client::Inner;
+use crate::client::LockClient;
 use crate::lease::LeaseState;
-use crate::lock::Plan;
+use crate::plan::Plan;
 use crate::renewal::{Renewal, Span};
 use crate::time::Moment;
-use crate::wait::{Backoff, Watch};
+use crate::wait::{Backoff, Watch, in_line};
 use crate::worker::{Held, Worker};
-use crate::{Error, ErrorKind, Lease, LeaseId, Result};
+use crate::{Error, ErrorKind, Lease, LeaseId, Mode, Result};
 
 /// The shortest time that is worth an attempt.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Acquires. Contention ends in [`ErrorKind::WaitTimeout`], at once if `wait` is zero: then the database is asked until
-/// it has answered.
-pub(crate) async fn acquire(client: &Inner, plan: Plan, wait: Duration) -> Result<Lease> {
-    client.worker.start()?;
+/// Acquires; `None` if it is for a slot whose run has happened. Contention ends in [`ErrorKind::WaitTimeout`], at once
+/// if `wait` is zero: then the database is asked until it has answered.
+pub(crate) async fn acquire(
+    client: &LockClient,
+    mut plan: Plan,
+    wait: Duration,
+) -> Result<Option<Lease>> {
+    let inner = client.inner();
+    inner.worker.start()?;
     let waits = !wait.is_zero();
-    let length = if waits { wait } else { client.request_timeout };
-    let now = client.clock.now();
+    if !waits {
+        plan.request.queueing = Queueing::Never;
+    }
+    // Who wants a lock in order of arrival expects others.
+    plan.request.waiting = plan.request.queueing == Queueing::Fair;
+    let length = if waits { wait } else { inner.request_timeout };
+    let now = inner.clock.now();
     let length = plan
         .deadline
         .map_or(length, |end| length.min(end.left(now)));
     let budget = Span { from: now, length };
-    let turn = if plan.takes_turns {
+    let mut turn = if plan.takes_turns {
         Some(take_turn(client, &plan.request, wait.min(length)).await?)
     } else {
         None
     };
-    let acquisition = Acquisition {
-        client,
-        budget,
-        waits,
-        renewal: renewal(&plan),
-        pending: Pending::new(client, &plan.request),
-        plan,
-        backoff: Backoff::new(),
-        watch: Watch::default(),
+    Acquisition::new(client, plan, budget, waits)
+        .run(&mut turn)
+        .await
+}
+
+/// Tries to take a lease of one's own over by another mode, for `length` at most. Its `turn` moves on to the new lease.
+pub(crate) async fn convert(
+    client: &LockClient,
+    mut plan: Plan,
+    length: Duration,
+    turn: &mut Option<OwnedSemaphorePermit>,
+) -> Result<Option<Lease>> {
+    let inner = client.inner();
+    plan.request.queueing = Queueing::Never;
+    let budget = Span {
+        from: inner.clock.now(),
+        length: length.min(inner.request_timeout),
     };
-    acquisition.run(turn).await
+    Acquisition::new(client, plan, budget, false)
+        .run(turn)
+        .await
 }
 
 fn renewal(plan: &Plan) -> Renewal {
@@ -56,11 +76,11 @@ fn renewal(plan: &Plan) -> Renewal {
 
 /// Waits for other tasks of this client that use the same explicit owner.
 async fn take_turn(
-    client: &Inner,
+    client: &LockClient,
     request: &AcquireRequest,
     wait: Duration,
 ) -> Result<OwnedSemaphorePermit> {
-    let turns = client.turns(&request.key, &request.owner);
+    let turns = client.inner().turns(&request.key, &request.owner);
     let turn = tokio::time::timeout(wait, turns.acquire_owned()).await;
     turn.ok().and_then(Result::ok).ok_or_else(|| {
         Error::new(
@@ -71,7 +91,7 @@ async fn take_turn(
 }
 
 struct Acquisition<'a> {
-    client: &'a Inner,
+    client: &'a LockClient,
     plan: Plan,
     budget: Span,
     waits: bool,
@@ -84,6 +104,8 @@ struct Acquisition<'a> {
 /// What to do after an attempt.
 enum Next {
     Done(Lease),
+    /// There is nothing to do in this slot any more.
+    Skipped,
     /// Try again, after so long. With what to report if there is no time for it.
     Again(Duration, Setback),
 }
@@ -103,8 +125,21 @@ impl Setback {
     }
 }
 
-impl Acquisition<'_> {
-    async fn run(mut self, mut turn: Option<OwnedSemaphorePermit>) -> Result<Lease> {
+impl<'a> Acquisition<'a> {
+    fn new(client: &'a LockClient, plan: Plan, budget: Span, waits: bool) -> Self {
+        Self {
+            client,
+            budget,
+            waits,
+            renewal: renewal(&plan),
+            pending: Pending::new(client, &plan),
+            plan,
+            backoff: Backoff::new(),
+            watch: Watch::default(),
+        }
+    }
+
+    async fn run(mut self, turn: &mut Option<OwnedSemaphorePermit>) -> Result<Option<Lease>> {
         let mut last: Option<Setback> = None;
         loop {
             let left = self.budget.left(self.now());
@@ -112,8 +147,10 @@ impl Acquisition<'_> {
                 return Err(setback.into_error());
             }
             let next = match self.attempt(left.max(SHORTEST)).await {
-                Ok(AcquireOutcome::Granted(grant)) => self.settle(grant, &mut turn).await?,
+                Ok(AcquireOutcome::Granted(grant)) => self.settle(grant, turn).await?,
+                Ok(AcquireOutcome::Queued(contention)) => self.queued(contention),
                 Ok(AcquireOutcome::Held(contention)) => self.refused(contention)?,
+                Ok(AcquireOutcome::Skipped) => Next::Skipped,
                 Err(error) if error.is_transient() => {
                     let pause = self.backoff.next(fastrand::f64());
                     // An attempt that the end of the wait cut short says less than the one before.
@@ -124,7 +161,8 @@ impl Acquisition<'_> {
                 Err(error) => return Err(error),
             };
             match next {
-                Next::Done(lease) => return Ok(lease),
+                Next::Done(lease) => return Ok(Some(lease)),
+                Next::Skipped => return Ok(None),
                 Next::Again(pause, setback) => {
                     let left = self.budget.left(self.now());
                     tokio::time::sleep(pause.min(left)).await;
@@ -139,10 +177,10 @@ impl Acquisition<'_> {
         let now = self.now();
         self.plan.fit_deadline(now)?;
         let request = &mut self.plan.request;
-        request.timeout = self.client.request_timeout.min(left);
+        request.timeout = self.client.inner().request_timeout.min(left);
         request.watched = self.watch.dead(now);
         request.seq = self.renewal.send(now);
-        let attempt = self.client.worker.attempt(request.clone());
+        let attempt = self.client.inner().worker.attempt(request.clone());
         let may_have_held = std::mem::replace(&mut self.pending.may_hold, true);
         let outcome = match tokio::time::timeout(left, attempt).await {
             Ok(outcome) => outcome,
@@ -153,21 +191,40 @@ impl Acquisition<'_> {
         };
         self.pending.may_hold = match &outcome {
             Ok(AcquireOutcome::Granted(_)) => true,
-            Ok(AcquireOutcome::Held(_)) => false,
+            Ok(AcquireOutcome::Queued(_) | AcquireOutcome::Held(_) | AcquireOutcome::Skipped) => {
+                false
+            }
             // What failed for certain says nothing of an earlier attempt whose answer got lost.
             Err(error) => may_have_held || error.kind() == ErrorKind::OutcomeUnknown,
         };
         outcome
     }
 
+    /// Stands in the queue, until the attempt that comes when it may be its turn.
+    fn queued(&mut self, contention: Contention) -> Next {
+        self.plan.request.queued = true;
+        self.pending.release.queued = true;
+        self.plan.request.waiting = true;
+        self.watch.observe(&contention, self.now());
+        let pause = in_line(&contention, self.plan.request.mode, fastrand::f64());
+        Next::Again(pause, Setback::Held(contention))
+    }
+
     fn refused(&mut self, contention: Contention) -> Result<Next> {
         match contention.reason {
             Reason::Closed | Reason::Replaced => return Err(replaced()),
-            Reason::Busy | Reason::Queue => {}
+            // Not for others, but until it is known what to ask for: a try waits for that as well.
+            Reason::Border if contention.free_in < self.budget.left(self.now()) => {
+                let pause = contention.free_in.max(SHORTEST);
+                return Ok(Next::Again(pause, Setback::Held(contention)));
+            }
+            Reason::Border | Reason::Busy | Reason::Queue => {}
         }
-        if !self.waits {
+        if !self.waits || contention.reason == Reason::Border {
             return Err(wait_timeout(&contention));
         }
+        self.plan.request.queued = false;
+        self.pending.release.queued = false;
         self.plan.request.waiting = true;
         self.watch.observe(&contention, self.now());
         let pause = self.backoff.next_after(&contention, fastrand::f64());
@@ -187,12 +244,13 @@ impl Acquisition<'_> {
             self.refresh(grant).await;
         }
         if !self.renewal.left(self.now()).is_zero() {
-            return self.hand_over(grant.token, turn.take()).map(Next::Done);
+            return self.hand_over(&grant, now, turn.take()).map(Next::Done);
         }
         // Given back by its id, so that the next attempt needs another one.
         self.plan.request.id = LeaseId::random();
+        self.plan.request.queued = false;
         self.renewal = renewal(&self.plan);
-        self.pending = Pending::new(self.client, &self.plan.request);
+        self.pending = Pending::new(self.client, &self.plan);
         let spent = Error::new(
             ErrorKind::OutcomeUnknown,
             "the lock was granted, but its time was over when the answer came: use a longer ttl",
@@ -205,42 +263,47 @@ impl Acquisition<'_> {
         let seq = self.renewal.send(self.now());
         let mut request = RenewRequest::new(&self.plan.request, grant.token, seq);
         request.restamp = grant.validity.refresh;
-        match self.client.worker.refresh(request).await {
+        match self.client.inner().worker.refresh(request).await {
             Ok(RenewOutcome::Renewed(validity)) => self.renewal.stands(&validity),
             Ok(RenewOutcome::Lost) => self.renewal.nothing_stands(),
             Err(error) => tracing::debug!(%error, "a grant could not be refreshed"),
         }
     }
 
-    fn hand_over(&mut self, token: u64, turn: Option<OwnedSemaphorePermit>) -> Result<Lease> {
-        let request = &self.plan.request;
+    fn hand_over(
+        &mut self,
+        grant: &Grant,
+        granted: Moment,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Result<Lease> {
         let Some(deadline) = self.renewal.deadline() else {
             return Err(Error::new(
                 ErrorKind::Other,
                 "the backend named an attempt that was not sent: this is a bug of the backend",
             ));
         };
-        let clock = Arc::clone(&self.client.clock);
-        let lease = Arc::new(LeaseState::new(request, token, deadline, clock, turn));
-        self.client.worker.hold(Held {
+        let inner = self.client.inner();
+        let mut plan = self.plan.clone();
+        plan.request.timeout = inner.request_timeout;
+        let clock = Arc::clone(&inner.clock);
+        let lease = Arc::new(LeaseState::new(&plan.request, grant, deadline, clock, turn));
+        inner.worker.hold(Held {
             lease: Arc::clone(&lease),
             renewal: self.renewal.clone(),
-            request: AcquireRequest {
-                timeout: self.client.request_timeout,
-                ..request.clone()
-            },
-            automatic: self.plan.automatic,
+            since: plan.since.unwrap_or(granted),
+            plan,
         })?;
         self.pending.may_hold = false;
-        Ok(Lease::new(lease, self.client.worker.clone()))
+        self.pending.release.queued = false;
+        Ok(Lease::new(lease, self.client.clone()))
     }
 
     fn now(&self) -> Moment {
-        self.client.clock.now()
+        self.client.inner().clock.now()
     }
 }
 
-/// An acquisition that may hold a lock that nobody knows of: dropped as such, it is released.
+/// An acquisition that may hold a lock that nobody knows of, or stand in the queue: dropped as such, it is released.
 struct Pending {
     may_hold: bool,
     worker: Worker,
@@ -248,12 +311,13 @@ struct Pending {
 }
 
 impl Pending {
-    fn new(client: &Inner, request: &AcquireRequest) -> Self {
-        let mut release = ReleaseRequest::new(&request.key, &request.owner, &request.id);
-        release.timeout = client.request_timeout;
+    fn new(client: &LockClient, plan: &Plan) -> Self {
+        let inner = client.inner();
+        let mut release = plan.ending();
+        release.timeout = inner.request_timeout;
         Self {
             may_hold: false,
-            worker: client.worker.clone(),
+            worker: inner.worker.clone(),
             release,
         }
     }
@@ -261,7 +325,7 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        if self.may_hold {
+        if self.may_hold || self.release.queued {
             self.worker.abandon(self.release.clone());
         }
     }
@@ -275,6 +339,13 @@ fn replaced() -> Error {
 }
 
 fn wait_timeout(contention: &Contention) -> Error {
+    let timeout = |message| Error::new(ErrorKind::WaitTimeout, message);
+    if contention.reason == Reason::Border {
+        let left = contention.free_in;
+        return timeout(format!(
+            "the slot begins in {left:?} by the database's time: try again then, or wait longer"
+        ));
+    }
     let who = match contention.occupants.as_slice() {
         [] => String::new(),
         [first, others @ ..] => {
@@ -289,10 +360,19 @@ fn wait_timeout(contention: &Contention) -> Error {
             )
         }
     };
-    Error::new(
-        ErrorKind::WaitTimeout,
-        format!("still held after the wait{who}: wait longer, or look at it with `inspect`"),
-    )
+    let how = match contention.mode {
+        Mode::Exclusive => String::new(),
+        Mode::Shared => " as shared".to_owned(),
+        Mode::Permit { limit } => format!(" as permits of {limit}"),
+    };
+    let line = match contention.ahead {
+        0 => String::new(),
+        ahead => format!(", and {ahead} ahead in the queue"),
+    };
+    let how = if who.is_empty() { String::new() } else { how };
+    timeout(format!(
+        "still held after the wait{how}{who}{line}: wait longer, or look at it with `inspect`"
+    ))
 }
 
 fn name(occupant: &Occupant) -> String {

@@ -12,7 +12,7 @@ use crate::lock::Lock;
 use crate::record::ListPage;
 use crate::time::{Clock, SystemClock};
 use crate::worker::Worker;
-use crate::{Error, ErrorKind, Holder, Key, LockRecord, Owner, Result};
+use crate::{Error, ErrorKind, Holder, Key, LockRecord, Mode, Owner, Result};
 
 /// How long one request may take unless [`LockClientBuilder::request_timeout`] says otherwise.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -68,8 +68,47 @@ impl LockClient {
 
     /// Describes an exclusive lock on `key`, to be acquired by [`Lock::acquire`], [`Lock::try_acquire`] or
     /// [`Lock::run`]. A key that can't be one is reported there.
+    ///
+    /// It is the writer's side of a read-write lock, too: [`shared`](Self::shared) is the readers'.
     pub fn lock(&self, key: impl Into<String>) -> Lock {
-        Lock::new(self.clone(), key.into())
+        Lock::new(self.clone(), key.into(), Mode::Exclusive)
+    }
+
+    /// Describes a shared lock on `key`: any number of holders, up to 256, and no exclusive one beside them. The readers'
+    /// side of a read-write lock.
+    ///
+    /// A writer that waits is not starved: readers that come later stand behind it in the queue.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> doclock::Result<()> {
+    /// # let locks = doclock::LockClient::new(doclock::MemoryBackend::new());
+    /// let reader = locks.shared("catalogue").acquire().await?;
+    /// let another = locks.shared("catalogue").acquire().await?;
+    /// assert!(locks.lock("catalogue").try_acquire().await?.is_none());
+    /// # drop((reader, another));
+    /// # Ok(()) }
+    /// ```
+    pub fn shared(&self, key: impl Into<String>) -> Lock {
+        Lock::new(self.clone(), key.into(), Mode::Shared)
+    }
+
+    /// Describes one of `limit` permits on `key`, 1 to 256: a semaphore.
+    ///
+    /// The newest request's limit rules. Raised, it lets more in at once; lowered, it ends no lease: nobody gets in until
+    /// fewer than the new limit are held. While processes with different limits run side by side, as during a deployment,
+    /// each of them keeps to its own.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> doclock::Result<()> {
+    /// # let locks = doclock::LockClient::new(doclock::MemoryBackend::new());
+    /// let permit = locks.semaphore("mailer", 2).acquire().await?;
+    /// let second = locks.semaphore("mailer", 2).acquire().await?;
+    /// assert!(locks.semaphore("mailer", 2).try_acquire().await?.is_none());
+    /// # drop((permit, second));
+    /// # Ok(()) }
+    /// ```
+    pub fn semaphore(&self, key: impl Into<String>, limit: u32) -> Lock {
+        Lock::new(self.clone(), key.into(), Mode::Permit { limit })
     }
 
     /// Reads what the database knows of a key: who holds it, with which label and data. For people and for

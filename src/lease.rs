@@ -1,14 +1,15 @@
 //! A lock that is held.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
+use crate::backend::Grant;
+use crate::client::LockClient;
 use crate::renewal::Deadline;
-use crate::time::Clock;
-use crate::worker::Worker;
+use crate::time::{Clock, Timestamp};
 use crate::{Error, ErrorKind, Key, LeaseId, Mode, Owner, Result};
 
 /// A lock that is held, until it is released, dropped, or lost.
@@ -42,16 +43,16 @@ use crate::{Error, ErrorKind, Key, LeaseId, Mode, Owner, Result};
 /// ```
 #[must_use = "the lock is released when the lease is dropped"]
 pub struct Lease {
-    state: Arc<LeaseState>,
-    worker: Worker,
-    released: bool,
+    pub(crate) state: Arc<LeaseState>,
+    pub(crate) client: LockClient,
+    pub(crate) released: bool,
 }
 
 impl Lease {
-    pub(crate) fn new(state: Arc<LeaseState>, worker: Worker) -> Self {
+    pub(crate) fn new(state: Arc<LeaseState>, client: LockClient) -> Self {
         Self {
             state,
-            worker,
+            client,
             released: false,
         }
     }
@@ -116,7 +117,7 @@ impl Lease {
     /// [`ErrorKind::LeaseLost`] if it is lost. A transient error leaves the lease as it was: check
     /// [`remaining`](Self::remaining) and try again.
     pub async fn renew(&self) -> Result<()> {
-        self.worker.renew(&self.state).await
+        self.client.inner().worker.renew(&self.state).await
     }
 
     /// Gives the lock back, and waits until the database has confirmed it.
@@ -132,14 +133,50 @@ impl Lease {
     /// lock stays until it expires.
     pub async fn release(mut self) -> Result<()> {
         self.released = true;
-        self.worker.release(&self.state).await
+        self.end(false).await
+    }
+
+    /// Gives up nothing: the lock stays taken until its ttl is over, counted from its last renewal, and this lease ends
+    /// here, at once and without a request. For permits that stand for something that goes on by itself, such as a call
+    /// that counts against a rate for a while.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> doclock::Result<()> {
+    /// # use std::time::Duration;
+    /// # let locks = doclock::LockClient::new(doclock::MemoryBackend::new());
+    /// // At most five calls in any ten seconds, over all processes.
+    /// let call = locks.semaphore("rate:partner-api", 5).ttl(Duration::from_secs(10));
+    /// call.acquire().await?.let_expire();
+    /// # Ok(()) }
+    /// ```
+    pub fn let_expire(mut self) {
+        self.released = true;
+        let _ = self.state.end();
+        self.client.inner().worker.let_expire(&self.state);
+    }
+
+    /// The start of the slot that it was granted for, if it is a scheduled job's.
+    #[must_use]
+    pub fn slot(&self) -> Option<SystemTime> {
+        self.state.slot.map(SystemTime::from)
+    }
+
+    /// Ends a scheduled run, and remembers whether it succeeded.
+    pub(crate) async fn finish(mut self, succeeded: bool) -> Result<()> {
+        self.released = true;
+        self.end(succeeded).await
+    }
+
+    async fn end(&self, succeeded: bool) -> Result<()> {
+        let worker = &self.client.inner().worker;
+        worker.release(&self.state, succeeded).await
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         if !self.released {
-            self.worker.forget(&self.state);
+            self.client.inner().worker.forget(&self.state);
         }
     }
 }
@@ -164,6 +201,7 @@ pub(crate) struct LeaseState {
     pub(crate) id: LeaseId,
     pub(crate) mode: Mode,
     pub(crate) token: u64,
+    pub(crate) slot: Option<Timestamp>,
     clock: Arc<dyn Clock>,
     status: watch::Sender<Status>,
     /// Keeps other tasks of this client that use the same explicit owner out.
@@ -194,7 +232,7 @@ pub(crate) const LOOK: Duration = Duration::from_secs(1);
 impl LeaseState {
     pub(crate) fn new(
         request: &crate::AcquireRequest,
-        token: u64,
+        grant: &Grant,
         deadline: Deadline,
         clock: Arc<dyn Clock>,
         turn: Option<OwnedSemaphorePermit>,
@@ -204,11 +242,17 @@ impl LeaseState {
             owner: request.owner.clone(),
             id: request.id.clone(),
             mode: request.mode,
-            token,
+            token: grant.token,
+            slot: grant.slot,
             clock,
             status: watch::Sender::new(Status::Held(deadline)),
             turn: Mutex::new(turn),
         }
+    }
+
+    /// What keeps other tasks with the same owner out.
+    pub(crate) fn turn(&self) -> MutexGuard<'_, Option<OwnedSemaphorePermit>> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn remaining(&self) -> Duration {
@@ -260,10 +304,7 @@ impl LeaseState {
             true
         });
         if changed && !matches!(*self.status.borrow(), Status::Held(_)) {
-            self.turn
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
+            self.turn().take();
         }
     }
 

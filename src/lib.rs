@@ -15,14 +15,19 @@ mod client;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod connect;
+mod convert;
 pub mod docs;
+mod election;
 mod error;
+mod job;
 mod key;
 mod lease;
 mod lock;
+mod plan;
 mod record;
 mod renewal;
 pub mod rules;
+mod set;
 mod time;
 mod wait;
 mod worker;
@@ -33,17 +38,21 @@ pub use backend::memory::MemoryBackend;
 #[cfg(feature = "mongodb")]
 pub use backend::mongodb::MongoBackend;
 pub use backend::{
-    AcquireOutcome, AcquireRequest, Backend, Contention, Fairness, Grant, Occupant, Reason,
-    ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest, Validity, Watched,
+    AcquireOutcome, AcquireRequest, Backend, Contention, Grant, Linger, Occupant, Queueing, Reason,
+    ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest, Slot, SlotStart, Validity, Watched,
 };
 pub use client::{LockClient, LockClientBuilder};
 pub use connect::{URL_VARIABLE, connect, connect_from_env};
+pub use convert::Upgrade;
+pub use election::{Election, Leader, LeaderWatch, Leadership};
 pub use error::{Error, ErrorKind, Result};
+pub use job::{Job, Run};
 pub use key::{Key, LeaseId, MAX_KEY_BYTES, MAX_OWNER_BYTES, Owner};
 pub use lease::Lease;
 pub use lock::{DEFAULT_TTL, DEFAULT_WAIT, Lock};
 pub use record::{
     Claimant, FORMAT, Holder, Label, ListPage, LockRecord, MAX_PARTIES, MAX_PAYLOAD_BYTES, MAX_TTL,
-    MIN_TTL, Mode, Payload, RETENTION, Ttl, Waiter,
+    MIN_TTL, Mode, Payload, RETENTION, Ttl, WAITER_TTL, Waiter,
 };
+pub use set::{LeaseSet, LockSet, MAX_KEYS};
 pub use time::{Clock, Moment, SystemClock, Timestamp};

@@ -5,19 +5,21 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use crate::acquire::acquire;
-use crate::backend::AcquireRequest;
+use crate::backend::{AcquireRequest, check_supported};
 use crate::client::{LockClient, invalid};
-use crate::record::{Label, MIN_TTL, Payload};
-use crate::renewal::{Renewal, Span};
-use crate::time::{Moment, Timestamp};
-use crate::{ErrorKind, Key, Lease, Mode, Owner, Result, Ttl};
+use crate::job::Job;
+use crate::plan::Plan;
+use crate::record::{Label, MAX_TTL, MIN_TTL, Payload};
+use crate::renewal::Span;
+use crate::time::Timestamp;
+use crate::{Error, ErrorKind, Key, Lease, Mode, Owner, Queueing, Result, Slot, SlotStart, Ttl};
 
 /// How long a lease lives without renewal, by default.
 pub const DEFAULT_TTL: Duration = Duration::from_secs(30);
 /// How long [`Lock::acquire`] waits, by default.
 pub const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 
-/// A lock that is to be taken, made by [`LockClient::lock`].
+/// A lock that is to be taken, made by [`LockClient::lock`], [`LockClient::shared`] or [`LockClient::semaphore`].
 ///
 /// Every setting is optional. What can't be is reported when the lock is acquired, before any request is sent.
 #[derive(Clone, Debug)]
@@ -25,6 +27,9 @@ pub const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 pub struct Lock {
     client: LockClient,
     key: String,
+    mode: Mode,
+    queueing: Queueing,
+    slot: Option<Slot>,
     ttl: Duration,
     wait: Duration,
     margin: Option<Duration>,
@@ -33,14 +38,19 @@ pub struct Lock {
     data: Option<Result<Payload, String>>,
     deadline: Option<SystemTime>,
     max_hold: Option<Duration>,
+    min_hold: Option<Duration>,
     automatic: bool,
+    takes_turns: bool,
 }
 
 impl Lock {
-    pub(crate) fn new(client: LockClient, key: String) -> Self {
+    pub(crate) fn new(client: LockClient, key: String, mode: Mode) -> Self {
         Self {
             client,
             key,
+            mode,
+            queueing: Queueing::WhenNeeded,
+            slot: None,
             ttl: DEFAULT_TTL,
             wait: DEFAULT_WAIT,
             margin: None,
@@ -49,7 +59,9 @@ impl Lock {
             data: None,
             deadline: None,
             max_hold: None,
+            min_hold: None,
             automatic: true,
+            takes_turns: true,
         }
     }
 
@@ -105,6 +117,45 @@ impl Lock {
     pub fn max_hold(mut self, max_hold: Duration) -> Self {
         self.max_hold = Some(max_hold);
         self
+    }
+
+    /// The shortest that the lock stays taken, counted from its grant: if the lease is released before, nobody gets the
+    /// lock until then, not even the same owner. For jobs that are triggered on several hosts whose clocks differ: a run
+    /// that takes no time at all would be repeated by the next host. At most 24 h. A shorter ttl is raised to it, so that
+    /// a crash does not cut it short.
+    pub fn min_hold(mut self, min_hold: Duration) -> Self {
+        self.min_hold = Some(min_hold);
+        self
+    }
+
+    /// Grants in the order of arrival, over all processes, while this lock waits. Without it, whoever asks in the right
+    /// moment is granted.
+    ///
+    /// A place in the queue costs two more requests than asking again and again, and one every two seconds; on `DynamoDB`,
+    /// a free lock costs a read more. A waiter that died is passed after three to five seconds, once nobody holds. It says
+    /// nothing to [`try_acquire`](Self::try_acquire), which does not wait; that one never passes those who do.
+    pub fn fair(mut self) -> Self {
+        self.queueing = Queueing::Fair;
+        self
+    }
+
+    /// Makes it a scheduled job that runs at most once in each period, whichever hosts try: what runs, and when, is
+    /// remembered in the record and judged by the database's time. Periods start at whole multiples since the Unix epoch:
+    /// an hour's on the hour, a day's at midnight UTC. From 5 s to 100 years.
+    ///
+    /// Set the lock's other options first.
+    pub fn once_per(self, period: Duration) -> Job {
+        Job::new(self, SlotStart::Every(period))
+    }
+
+    /// Makes it a scheduled job that runs at most once for an instant that all its hosts agree on, such as the one that a
+    /// cron expression gave. Before that instant, by the database's time as far as it is known (half a second on MongoDB,
+    /// up to three on `DynamoDB`), it is [`Busy`](crate::Run::Busy) or waits. Once a later one has begun, an earlier one is
+    /// over.
+    ///
+    /// Set the lock's other options first.
+    pub fn once_per_slot(self, start: SystemTime) -> Job {
+        Job::new(self, SlotStart::At(start.into()))
     }
 
     /// No renewal in the background: the lease ends with its ttl unless [`Lease::renew`] is called.
@@ -179,11 +230,52 @@ impl Lock {
     }
 
     async fn take(self, wait: Duration) -> Result<Lease> {
+        let taken = self.take_unless_skipped(wait).await?;
+        taken.ok_or_else(|| {
+            let message =
+                "the backend skipped a slot that nobody asked for: this is a bug of the backend";
+            Error::new(ErrorKind::Other, message)
+        })
+    }
+
+    /// `None`: the slot's run has happened.
+    pub(crate) async fn take_unless_skipped(self, wait: Duration) -> Result<Option<Lease>> {
         let client = self.client.clone();
         let plan = self.plan()?;
         let key = plan.request.key.clone();
-        let outcome = acquire(client.inner(), plan, wait).await;
+        // Boxed: it is large, and callers put several side by side.
+        let outcome = Box::pin(acquire(&client, plan, wait)).await;
         outcome.map_err(|error| error.with_operation("acquire").with_key(&key))
+    }
+
+    pub(crate) fn for_slot(mut self, slot: Slot) -> Self {
+        self.slot = Some(slot);
+        self
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.key
+    }
+
+    /// The same for another key.
+    pub(crate) fn on(mut self, key: String) -> Self {
+        self.key = key;
+        self
+    }
+
+    /// For an owner that no other task has.
+    pub(crate) fn owned_by(mut self, owner: &Owner) -> Self {
+        self.owner = Some(owner.as_str().to_owned());
+        self.takes_turns = false;
+        self
+    }
+
+    pub(crate) fn longest_ttl(&self) -> Duration {
+        self.ttl
+    }
+
+    pub(crate) fn longest_wait(&self) -> Duration {
+        self.wait
     }
 
     /// Checks everything that can be checked without a request.
@@ -193,12 +285,14 @@ impl Lock {
             Some(owner) => Owner::new(owner)?,
             None => Owner::random(),
         };
+        let min_hold = self.min_hold.map(min_hold).transpose()?;
         let ttl = Ttl::new(self.ttl)?;
-        let margin = self.margin.unwrap_or(self.ttl / 10);
-        if margin >= self.ttl / 2 {
+        let ttl = min_hold.map_or(ttl, |min_hold| min_hold.max(ttl));
+        let margin = self.margin.unwrap_or(ttl.as_duration() / 10);
+        if margin >= ttl.as_duration() / 2 {
             return Err(invalid(format!(
                 "a margin of {margin:?} leaves too little of a ttl of {:?}: it must be less than half of it",
-                self.ttl
+                ttl.as_duration()
             )));
         }
         if self.max_hold.is_some_and(|max_hold| max_hold < MIN_TTL) {
@@ -207,10 +301,13 @@ impl Lock {
             ));
         }
         let now = self.client.inner().clock.now();
-        let mut request = AcquireRequest::new(&key, &owner, Mode::Exclusive, ttl);
+        let mut request = AcquireRequest::new(&key, &owner, self.mode, ttl);
         request.margin = margin;
+        request.queueing = self.queueing;
+        request.slot = self.slot;
         request.label = self.label.map(Label::new).transpose()?;
         request.data = self.data.transpose().map_err(invalid)?;
+        check_supported(&request)?;
         let mut plan = Plan {
             request,
             deadline: self.deadline.map(|end| Span {
@@ -218,12 +315,22 @@ impl Lock {
                 length: Timestamp::from(end).saturating_since(now.wall),
             }),
             max_hold: self.max_hold,
-            takes_turns: self.owner.is_some(),
+            min_hold,
+            takes_turns: self.takes_turns && self.owner.is_some(),
             automatic: self.automatic,
+            since: None,
         };
         plan.fit_deadline(now)?;
         Ok(plan)
     }
+}
+
+fn min_hold(min_hold: Duration) -> Result<Ttl> {
+    Ttl::new(min_hold).map_err(|_| {
+        invalid(format!(
+            "min_hold is {min_hold:?}: choose one between {MIN_TTL:?} and {MAX_TTL:?}, or none"
+        ))
+    })
 }
 
 async fn run<T>(lease: Lease, work: impl AsyncFnOnce(&Lease) -> T) -> Result<T> {
@@ -239,41 +346,4 @@ async fn run<T>(lease: Lease, work: impl AsyncFnOnce(&Lease) -> T) -> Result<T> 
         tracing::warn!(%key, %error, "release failed, the lock stays until it expires");
     }
     result
-}
-
-/// A lock that is to be taken, with everything checked.
-pub(crate) struct Plan {
-    pub(crate) request: AcquireRequest,
-    pub(crate) deadline: Option<Span>,
-    pub(crate) max_hold: Option<Duration>,
-    pub(crate) takes_turns: bool,
-    pub(crate) automatic: bool,
-}
-
-impl Plan {
-    /// Shortens the ttl so that the record does not outlive the deadline; the margin with it.
-    pub(crate) fn fit_deadline(&mut self, now: Moment) -> Result<()> {
-        let Some(deadline) = self.deadline else {
-            return Ok(());
-        };
-        let left = deadline.left(now);
-        let ttl = self.request.ttl.as_duration();
-        if left >= ttl {
-            return Ok(());
-        }
-        self.request.ttl = Ttl::new(left).map_err(|_| {
-            invalid(format!(
-                "the deadline is {left:?} away: too near to do anything under a lock"
-            ))
-        })?;
-        self.request.margin = self.request.margin.mul_f64(left.div_duration_f64(ttl));
-        Ok(())
-    }
-
-    /// Sets the end that no renewal moves. A maximum hold counts from the grant.
-    pub(crate) fn cap(&self, renewal: &mut Renewal, now: Moment) {
-        let max_hold = self.max_hold.map(|length| Span { from: now, length });
-        let terms = (self.request.ttl.as_duration(), self.request.margin);
-        renewal.end_with(terms, max_hold, self.deadline, now);
-    }
 }

@@ -17,6 +17,8 @@ pub const MIN_TTL: Duration = Duration::from_millis(100);
 /// How long after a record's last expiry the database may collect it, at least: longer than any ttl and
 /// any error of a clock together, so that no purge can meet a live lease.
 pub const RETENTION: Duration = Duration::from_hours(48);
+/// How long an entry of the queue lives without a refresh, whatever the ttl of the lease that it waits for.
+pub const WAITER_TTL: Ttl = Ttl(Duration::from_secs(6));
 /// The most bytes of a payload.
 pub const MAX_PAYLOAD_BYTES: usize = 4096;
 
@@ -272,6 +274,12 @@ impl LockRecord {
     #[must_use]
     pub fn holder(&self, id: &LeaseId) -> Option<&Holder> {
         self.holders.iter().find(|holder| holder.id() == Some(id))
+    }
+
+    /// The place in the queue of this acquisition.
+    #[must_use]
+    pub fn waiter(&self, id: &LeaseId) -> Option<&Waiter> {
+        self.queue.iter().find(|waiter| waiter.claimant.id == *id)
     }
 
     pub(crate) fn holder_mut(&mut self, id: &LeaseId) -> Option<&mut Holder> {

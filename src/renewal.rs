@@ -118,9 +118,11 @@ impl Renewal {
 
     /// An attempt failed and may be repeated.
     pub(crate) fn failed(&mut self, now: Moment, luck: f64) {
+        // Never so long that the lease runs out before the next one.
         let ceiling = RETRY
             .saturating_mul(1 << self.failures.min(10))
-            .min(self.ttl / 10);
+            .min(self.ttl / 10)
+            .min((self.left(now) / 2).max(RETRY));
         self.failures = self.failures.saturating_add(1);
         self.retry = Some(Span {
             from: now,
@@ -271,6 +273,12 @@ mod tests {
             waits.push(renewal.due_in(at(10)).unwrap().as_millis());
         }
         assert_eq!(waits, [50, 100, 200, 400, 800, 1600, 3000, 3000]);
+        renewal.failed(at(25), 1.0);
+        assert_eq!(
+            renewal.due_in(at(25)),
+            Some(secs(1)),
+            "half of what is left"
+        );
         let seq = renewal.send(at(10));
         renewal.stands(&validity(seq));
         assert_eq!(renewal.due_in(at(10)), Some(secs(10)));

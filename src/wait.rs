@@ -5,14 +5,31 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
-use crate::LeaseId;
 use crate::backend::{Contention, Watched};
 use crate::time::Moment;
+use crate::{LeaseId, Mode};
 
 /// The ceiling of the first wait.
 const FIRST: Duration = Duration::from_millis(10);
 /// The ceiling of all later waits: how long a free lock may stay unnoticed by a waiter.
 const SLOWEST: Duration = Duration::from_secs(1);
+
+/// How often the first in the queue asks, at least. Those behind it ask less often, by their place.
+const HEAD: Duration = Duration::from_millis(100);
+
+/// The next wait of somebody who stands in the queue for this mode.
+pub(crate) fn in_line(contention: &Contention, mode: Mode, luck: f64) -> Duration {
+    // As many permits come back at about the same time, so that many places are as good as one.
+    let at_once = match mode {
+        Mode::Permit { limit } => limit.max(1),
+        Mode::Exclusive | Mode::Shared => 1,
+    };
+    let place = u32::try_from(contention.ahead).unwrap_or(u32::MAX) / at_once;
+    let ceiling = HEAD.saturating_mul(place.saturating_add(1)).min(SLOWEST);
+    // Half of it is jitter: enough to part those who were refused together.
+    let wait = ceiling.mul_f64(0.5 + luck.clamp(0.0, 1.0) / 2.0);
+    wait.min(contention.free_in)
+}
 
 /// Full-jitter exponential backoff: each wait is drawn from zero up to a ceiling that doubles.
 #[derive(Debug)]
@@ -90,7 +107,7 @@ impl Watch {
 }
 
 /// A quarter more than its ttl for the difference of two clocks' rates, and a second for its answer's way.
-fn dead_after(ttl: Duration) -> Duration {
+pub(crate) fn dead_after(ttl: Duration) -> Duration {
     ttl.mul_f64(1.25).saturating_add(Duration::from_secs(1))
 }
 
@@ -111,7 +128,7 @@ mod tests {
             label: None,
             expires_in: free_in,
         };
-        Contention::new(Reason::Busy, vec![occupant], free_in)
+        Contention::new(Reason::Busy, Mode::Exclusive, vec![occupant], free_in)
     }
 
     fn at(seconds: u64, wall: i64) -> Moment {
@@ -138,6 +155,26 @@ mod tests {
         let left = Duration::from_millis(3);
         let contention = contention(&LeaseId::random(), 1, left);
         assert_eq!(backoff.next_after(&contention, 1.0), left);
+    }
+
+    #[test]
+    fn a_place_in_line_waits_by_the_turns_before_it() {
+        let mut contention = contention(&LeaseId::random(), 1, Duration::MAX);
+        for (ahead, mode, most) in [
+            (0, Mode::Exclusive, 100),
+            (3, Mode::Exclusive, 400),
+            (3, Mode::Shared, 400),
+            (3, Mode::Permit { limit: 4 }, 100),
+            (9, Mode::Permit { limit: 4 }, 300),
+            (30, Mode::Exclusive, 1000),
+        ] {
+            contention.ahead = ahead;
+            let waits = [0.0, 1.0].map(|luck| in_line(&contention, mode, luck).as_millis());
+            assert_eq!(waits, [most / 2, most], "{ahead} ahead of {mode:?}");
+        }
+        contention.free_in = Duration::from_millis(7);
+        let wait = in_line(&contention, Mode::Exclusive, 1.0);
+        assert_eq!(wait, contention.free_in);
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! The DynamoDB backend against AWS's own emulator and the embedded one.
 
+mod claims;
 mod clock;
 mod corrupt;
 mod items;
+mod jobs;
 mod meddling;
+mod queue;
 mod requests;
 mod setup;
+mod stale;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,8 +22,9 @@ use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_dynamodb::types::AttributeValue;
 use doclock::{
     AcquireOutcome, AcquireRequest, Backend, Contention, DynamoBackend, Grant, Key, LockRecord,
-    Mode, Owner, Ttl,
+    Mode, Owner, Queueing, ReleaseRequest, Ttl,
 };
+use sha2::{Digest, Sha256};
 
 use crate::support::counter::Counter;
 
@@ -113,6 +118,19 @@ impl Server {
         Ok(())
     }
 
+    /// Lets an entry expire long ago, beside whatever else is written.
+    async fn kill(&self, table: &str, map: &str, request: &AcquireRequest) -> Result<()> {
+        let update = self.client.update_item().table_name(table);
+        let update = update
+            .key("pk", text(request.key.as_str()))
+            .update_expression("SET #map.#entry.expires_at = :past")
+            .expression_attribute_names("#map", map)
+            .expression_attribute_names("#entry", entry_key(&request.owner))
+            .expression_attribute_values(":past", number(1));
+        update.send().await?;
+        Ok(())
+    }
+
     async fn delete(&self, table: &str, key: &str) -> Result<()> {
         let delete = self.client.delete_item().table_name(table);
         delete.key("pk", text(key)).send().await?;
@@ -143,6 +161,61 @@ fn request(key: &str, mode: Mode) -> Result<AcquireRequest> {
         mode,
         secs(10),
     ))
+}
+
+/// Of somebody who always queues.
+fn fair(key: &str, mode: Mode) -> Result<AcquireRequest> {
+    let mut request = request(key, mode)?;
+    request.queueing = Queueing::Fair;
+    Ok(request)
+}
+
+/// The next attempt of somebody who stands in the queue.
+fn poll(request: &AcquireRequest) -> AcquireRequest {
+    let mut next = request.clone();
+    next.seq += 1;
+    (next.queued, next.waiting) = (true, true);
+    next
+}
+
+/// A record's first token is what the time was at most when it was created: until it is later than that for certain.
+async fn until_past(token: u64) -> Result<()> {
+    crate::support::poll::until(
+        "a later time than the token",
+        Duration::from_mins(1),
+        || async {
+            let now = std::time::UNIX_EPOCH.elapsed();
+            now.is_ok_and(|now| now.as_micros() > u128::from(token))
+        },
+    )
+    .await
+}
+
+fn ending(request: &AcquireRequest) -> ReleaseRequest {
+    ReleaseRequest::new(&request.key, &request.owner, &request.id)
+}
+
+/// Where the entries of an owner stand: the first 32 hex digits of its SHA-256.
+fn entry_key(owner: &Owner) -> String {
+    let digest = Sha256::digest(owner.as_str());
+    digest
+        .iter()
+        .take(16)
+        .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+}
+
+fn entries<'a>(item: &'a mut Item, map: &str) -> &'a mut Item {
+    match item.get_mut(map) {
+        Some(AttributeValue::M(entries)) => entries,
+        other => panic!("`{map}` is {other:?}"),
+    }
+}
+
+async fn queued(backend: &DynamoBackend, request: &AcquireRequest) -> Result<Contention> {
+    match backend.acquire(request).await? {
+        AcquireOutcome::Queued(contention) => Ok(contention),
+        other => bail!("not queued: {other:?}"),
+    }
 }
 
 async fn granted(backend: &DynamoBackend, request: &AcquireRequest) -> Result<Grant> {

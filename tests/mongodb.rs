@@ -2,10 +2,13 @@
 
 mod broken;
 mod cases;
+mod commuting;
 mod faults;
 mod fixture;
 mod purge;
+mod queue;
 mod requests;
 mod rules;
+mod scheduled;
 mod strings;
 mod swaps;

@@ -69,7 +69,11 @@ impl Backend for Yes {
             valid_for: request.ttl.as_duration(),
             refresh: false,
         };
-        Ok(AcquireOutcome::Granted(Grant { token: 1, validity }))
+        Ok(AcquireOutcome::Granted(Grant {
+            token: 1,
+            validity,
+            slot: None,
+        }))
     }
 
     async fn renew(&self, request: &RenewRequest) -> doclock::Result<RenewOutcome> {

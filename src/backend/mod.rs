@@ -10,7 +10,6 @@ mod request;
 mod store;
 
 use std::fmt::Debug;
-#[cfg(any(feature = "mongodb", feature = "dynamodb"))]
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,8 +19,8 @@ use crate::record::{ListPage, MAX_PARTIES};
 use crate::{Error, ErrorKind, Holder, Key, LockRecord, Mode, Result};
 
 pub use request::{
-    AcquireOutcome, AcquireRequest, Contention, Fairness, Grant, Occupant, Reason, ReleaseOutcome,
-    ReleaseRequest, RenewOutcome, RenewRequest, Validity, Watched,
+    AcquireOutcome, AcquireRequest, Contention, Grant, Linger, Occupant, Queueing, Reason,
+    ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest, Slot, SlotStart, Validity, Watched,
 };
 
 /// A place that keeps lock records.
@@ -38,6 +37,8 @@ pub use request::{
 /// * **Idempotent by id.** An acquire whose id holds already is granted again, takes no second place, and tells which
 ///   attempt stands; an exclusive one writes nothing. A renew that meets a later attempt of its own is renewed. A
 ///   release that meets its own earlier one, or a take-over by its own owner, may be released: it touches nothing.
+/// * **Nobody is passed.** Who does not queue is refused while others do, and who queues is granted in its turn.
+/// * **Once a slot.** A run of a scheduled job is granted as [`AcquireRequest::slot`] says, by the server's time.
 /// * **Nobody else's.** Renew and release touch the acquisition that they name, and nothing else.
 /// * **Tokens strictly increase** per key over every grant: over releases, expiries, and the removal of the
 ///   record. A release therefore keeps the record.
@@ -99,6 +100,10 @@ pub trait Backend: Debug + Send + Sync + 'static {
     }
 }
 
+/// The shortest period of a scheduled job: long enough to tell one slot from the next by what is known of the time.
+const MIN_PERIOD: Duration = Duration::from_secs(5);
+const MAX_PERIOD: Duration = Duration::from_hours(100 * 365 * 24);
+
 /// What no backend can do with a request, now or ever.
 pub(crate) fn check_supported(request: &AcquireRequest) -> Result<()> {
     if let Mode::Permit { limit } = request.mode
@@ -109,10 +114,18 @@ pub(crate) fn check_supported(request: &AcquireRequest) -> Result<()> {
             format!("a limit of {limit} permits: choose one between 1 and {MAX_PARTIES}"),
         ));
     }
-    if request.fairness != Fairness::Unfair {
+    if request.slot.is_some() && request.mode != Mode::Exclusive {
         return Err(Error::new(
-            ErrorKind::Unsupported,
-            "fair queues are not implemented: acquire without fairness",
+            ErrorKind::InvalidInput,
+            "a scheduled job runs alone: take its lock by `lock`, not as a shared one or a permit",
+        ));
+    }
+    if let Some(SlotStart::Every(period)) = request.slot.map(|slot| slot.start)
+        && !(MIN_PERIOD..=MAX_PERIOD).contains(&period)
+    {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("a period of {period:?}: choose one between {MIN_PERIOD:?} and 100 years"),
         ));
     }
     Ok(())

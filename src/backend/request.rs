@@ -3,20 +3,56 @@
 use std::time::Duration;
 
 use crate::record::{Label, Payload};
-use crate::{Claimant, Key, LeaseId, Mode, Owner, Ttl};
+use crate::{Claimant, Key, LeaseId, Mode, Owner, Timestamp, Ttl};
 
 /// How long a request may take unless its sender says otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Whether an acquisition queues.
+/// Whether an acquisition that is not granted at once joins the queue.
+///
+/// Whatever it says, nobody passes those who queue already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Fairness {
-    /// It does not queue. It does not pass those who do.
+pub enum Queueing {
+    /// It never does: it does not come back to claim its turn.
     #[default]
-    Unfair,
-    /// It joins the queue and is granted in the order of arrival.
+    Never,
+    /// It joins a queue that it meets. It starts one where holders of another sharable mode are in the way, or a stream of
+    /// them could keep it out for ever.
+    WhenNeeded,
+    /// It always does, and is granted in the order of arrival.
     Fair,
+}
+
+/// The run of a scheduled job that an acquisition is for, and how often it may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Slot {
+    /// When the run's slot starts.
+    pub start: SlotStart,
+    /// Granted again in a slot whose run did not succeed; otherwise once, whatever becomes of it.
+    pub until_done: bool,
+}
+
+impl Slot {
+    /// A run that happens at most once.
+    #[must_use]
+    pub fn new(start: SlotStart) -> Self {
+        Self {
+            start,
+            until_done: false,
+        }
+    }
+}
+
+/// When a slot starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SlotStart {
+    /// At the last whole multiple of a period since the epoch, by the server's time.
+    Every(Duration),
+    /// At an instant that the caller knows.
+    At(Timestamp),
 }
 
 /// One attempt to acquire.
@@ -34,7 +70,11 @@ pub struct AcquireRequest {
     /// What the lease allows beside it.
     pub mode: Mode,
     /// Whether it queues.
-    pub fairness: Fairness,
+    pub queueing: Queueing,
+    /// An earlier attempt of it was [`Queued`](AcquireOutcome::Queued).
+    pub queued: bool,
+    /// Which run of a scheduled job it is for.
+    pub slot: Option<Slot>,
     /// How long the lease lives without renewal.
     pub ttl: Ttl,
     /// How much of the ttl the client counts as spent from the start.
@@ -46,8 +86,8 @@ pub struct AcquireRequest {
     /// Holders that this waiter saw unchanged for 1.25 × their ttl + 1 s on its own monotonic clock: they may be
     /// evicted whatever their record says.
     pub watched: Vec<Watched>,
-    /// The lock was seen held and is being waited for: a backend whose refused writes cost more than reads may
-    /// look before it writes.
+    /// The lock is probably held, as it was seen before or because it is asked for in order of arrival: a backend
+    /// whose refused writes cost more than reads may look before it writes.
     pub waiting: bool,
     /// How long the sender waits for the answer.
     pub timeout: Duration,
@@ -63,7 +103,9 @@ impl AcquireRequest {
             id: LeaseId::random(),
             seq: 1,
             mode,
-            fairness: Fairness::default(),
+            queueing: Queueing::default(),
+            queued: false,
+            slot: None,
             ttl,
             margin: ttl.as_duration() / 10,
             label: None,
@@ -90,8 +132,13 @@ pub struct Watched {
 pub enum AcquireOutcome {
     /// The lock is ours.
     Granted(Grant),
+    /// Others are in the way, and it stands in the queue: ask again, with [`AcquireRequest::queued`], before the entry
+    /// expires, or leave the queue by a release.
+    Queued(Contention),
     /// Others are in the way.
     Held(Contention),
+    /// The slot's run has happened already.
+    Skipped,
 }
 
 /// A lock that was granted.
@@ -101,6 +148,8 @@ pub struct Grant {
     pub token: u64,
     /// For how long.
     pub validity: Validity,
+    /// The start of the slot that it is for, if [`AcquireRequest::slot`] asked for one.
+    pub slot: Option<Timestamp>,
 }
 
 /// For how long a lease is valid, and since when.
@@ -121,19 +170,25 @@ pub struct Validity {
 pub struct Contention {
     /// Why the attempt was refused.
     pub reason: Reason,
+    /// The mode of the live holders, if there are any.
+    pub mode: Mode,
     /// The live holders.
     pub occupants: Vec<Occupant>,
+    /// How many waiters must be granted or pass away before it is this one's turn.
+    pub ahead: usize,
     /// When it is worth trying again if nobody releases before.
     pub free_in: Duration,
 }
 
 impl Contention {
-    /// A refusal.
+    /// A refusal with nobody ahead in the queue.
     #[must_use]
-    pub fn new(reason: Reason, occupants: Vec<Occupant>, free_in: Duration) -> Self {
+    pub fn new(reason: Reason, mode: Mode, occupants: Vec<Occupant>, free_in: Duration) -> Self {
         Self {
             reason,
+            mode,
             occupants,
+            ahead: 0,
             free_in,
         }
     }
@@ -149,8 +204,10 @@ pub enum Reason {
     Queue,
     /// This acquisition was released: the attempt is a late duplicate.
     Closed,
-    /// A newer acquisition of the same owner took this one over.
+    /// A newer acquisition of the same owner took this one over, or its place in the queue.
     Replaced,
+    /// The slot has not begun yet, or its border is too near to tell which slot it is.
+    Border,
 }
 
 /// A live holder, as a refused attempt saw it.
@@ -223,7 +280,7 @@ pub enum RenewOutcome {
     Lost,
 }
 
-/// One attempt to end a lease.
+/// One attempt to end a lease, or to leave the queue.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ReleaseRequest {
@@ -233,8 +290,23 @@ pub struct ReleaseRequest {
     pub owner: Owner,
     /// Which acquisition.
     pub id: LeaseId,
+    /// It probably stands in the queue: a hint which of its places to look at first.
+    pub queued: bool,
+    /// What stays of a minimum hold.
+    pub linger: Option<Linger>,
+    /// The slot whose run succeeded.
+    pub slot_done: Option<Timestamp>,
     /// How long the sender waits for the answer.
     pub timeout: Duration,
+}
+
+/// What a release leaves of a minimum hold: an entry that nobody owns, and that nobody may enter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Linger {
+    /// The whole minimum hold.
+    pub ttl: Ttl,
+    /// What is left of it.
+    pub left: Duration,
 }
 
 impl ReleaseRequest {
@@ -245,6 +317,9 @@ impl ReleaseRequest {
             key: key.clone(),
             owner: owner.clone(),
             id: id.clone(),
+            queued: false,
+            linger: None,
+            slot_done: None,
             timeout: DEFAULT_TIMEOUT,
         }
     }
@@ -254,8 +329,8 @@ impl ReleaseRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReleaseOutcome {
-    /// It ended, now or by an earlier attempt.
+    /// It ended or left the queue, now or by an earlier attempt.
     Released,
-    /// It did not hold.
+    /// It neither held nor queued.
     NotHeld,
 }

@@ -28,11 +28,28 @@ pub(super) enum Written {
     Refused(Box<Seen>),
 }
 
-/// The three requests that an acquisition is made of.
+/// The requests that an acquisition is made of.
 #[async_trait]
 pub(super) trait Store: Sync {
     /// Lets the server decide: one request that grants a plain case or shows what is in the way.
     async fn try_acquire(&self, request: &AcquireRequest) -> Result<Written>;
+
+    /// Writes a grant that [`admit`] decided. One that commutes with what others do meanwhile is written so, or a
+    /// crowd would never find the record unchanged; any other by [`swap`](Self::swap).
+    async fn grant(
+        &self,
+        request: &AcquireRequest,
+        seen: &Seen,
+        next: &LockRecord,
+    ) -> Result<Written>;
+
+    /// Writes a place in the queue, or its refresh, that [`admit`] decided; as [`grant`](Self::grant).
+    async fn enqueue(
+        &self,
+        request: &AcquireRequest,
+        seen: &Seen,
+        next: &LockRecord,
+    ) -> Result<Written>;
 
     /// Writes `next` if the record is still the one that was seen. Granted if this acquisition holds then.
     async fn swap(
@@ -63,20 +80,24 @@ pub(super) async fn acquire(
             Written::Granted(grant) => return Ok(AcquireOutcome::Granted(grant)),
             Written::Refused(seen) => seen,
         };
-        let next = match admit(seen.record.as_ref(), request, &seen.time) {
-            Verdict::Granted(next) => next,
+        written = match admit(seen.record.as_ref(), request, &seen.time) {
+            Verdict::Granted(next) => store.grant(request, &seen, &next).await?,
             Verdict::Existing(holder) => {
                 let grant = store.recognise(request, &seen, &holder).await?;
                 return Ok(AcquireOutcome::Granted(grant));
             }
+            Verdict::Queued { contention, next } => match next {
+                None => return Ok(AcquireOutcome::Queued(contention)),
+                Some(next) => store.enqueue(request, &seen, &next).await?,
+            },
             Verdict::Held { contention, mended } => {
                 return Ok(match mend(store, request, &seen, mended.as_deref()).await {
                     Some(grant) => AcquireOutcome::Granted(grant),
                     None => AcquireOutcome::Held(contention),
                 });
             }
+            Verdict::Skipped => return Ok(AcquireOutcome::Skipped),
         };
-        written = store.swap(request, &seen, &next).await?;
     }
     match written {
         Written::Granted(grant) => Ok(AcquireOutcome::Granted(grant)),

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::Fixture;
-use super::scene::{LONG, SHORT, Scene, again, retry};
-use crate::{AcquireOutcome, AcquireRequest, Contention, ErrorKind, Fairness, Mode, Reason, Ttl};
+use super::scene::{LONG, Scene, again, retry};
+use crate::{AcquireRequest, Contention, Mode, Reason, Ttl};
 
 /// A key that nobody holds is granted, as it was asked for, and its record says so.
 pub async fn a_free_key_is_granted(fixture: &dyn Fixture) {
@@ -138,40 +138,4 @@ pub async fn a_late_duplicate_beside_the_next_holder_is_refused(fixture: &dyn Fi
         assert_eq!(contention.reason, Reason::Closed, "{mode:?}");
         scene.holder(&next).await;
     }
-}
-
-/// An error means that the operation took no effect: a backend without fair queues says
-/// [`Unsupported`](ErrorKind::Unsupported) before it writes. One with them grants in the order of arrival.
-pub async fn fairness_is_honoured_or_refused_before_anything_is_written(fixture: &dyn Fixture) {
-    let scene = Scene::open(fixture, "fair").await;
-    let fair = |scene: &Scene<'_>| {
-        let mut request = scene.exclusive(LONG);
-        request.fairness = Fairness::Fair;
-        request
-    };
-    let holder = fair(&scene);
-    if let Err(error) = scene.backend.acquire(&holder).await {
-        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
-        scene.is_still(None, "an unsupported acquire").await;
-        scene.granted(&scene.exclusive(LONG)).await;
-        let held = scene.record().await;
-        let error = scene.backend.acquire(&fair(&scene)).await.err();
-        assert_eq!(error.map(|e| e.kind()), Some(ErrorKind::Unsupported));
-        scene.is_still(Some(&held), "an unsupported acquire").await;
-        return;
-    }
-    let (first, second) = (fair(&scene), fair(&scene));
-    scene.held(&first).await;
-    scene.held(&second).await;
-    scene.released(&holder).await;
-    scene.held(&retry(&second, 2)).await;
-    let unfair = scene.held(&scene.exclusive(SHORT)).await;
-    assert_eq!(unfair.reason, Reason::Queue, "it must not pass the queue");
-    assert!(
-        matches!(
-            scene.acquire(&retry(&first, 2)).await,
-            AcquireOutcome::Granted(_)
-        ),
-        "the first in the queue must be granted"
-    );
 }

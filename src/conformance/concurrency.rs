@@ -101,6 +101,7 @@ async fn race(
                 let dead = shown.any(|of| before.is_some_and(|old| old.holder(&of.id).is_some()));
                 (!dead).then_some(None)
             }
+            other => panic!("a try must not end so: {other:?}"),
         }
     })
     .await
@@ -203,6 +204,7 @@ async fn hold(backend: &Arc<dyn Backend>, request: &AcquireRequest) -> u64 {
                 attempt.waiting = true;
                 None
             }
+            other => panic!("who does not queue must not end so: {other:?}"),
         }
     })
     .await

@@ -55,7 +55,7 @@ async fn lock(scene: &Scene<'_>, key: &Key) {
     let request = scene.on(key.clone()).exclusive(LONG);
     match persist(&scene.backend, &request).await {
         AcquireOutcome::Granted(_) => {}
-        AcquireOutcome::Held(refusal) => panic!("must be granted: {refusal:?}"),
+        other => panic!("must be granted: {other:?}"),
     }
 }
 

@@ -49,23 +49,32 @@
 )]
 
 mod acquire;
+mod broken;
 mod cancel;
 mod concurrency;
 mod damage;
 mod expiry;
 mod force;
+mod holds;
 mod input;
+mod leaving;
+mod line;
 mod list;
 mod lost;
 mod many;
 mod modes;
 mod owner;
 mod permits;
+mod places;
+mod queue;
 mod release;
 mod renew;
 mod scene;
+mod slots;
+mod starts;
 mod store;
 mod token;
+mod upgrades;
 
 use std::io::Write;
 use std::sync::Arc;
@@ -180,6 +189,22 @@ pub enum Field {
     HolderTtl,
     /// [`Holder::seq`](crate::Holder::seq) of the only holder.
     HolderSeq,
+    /// The owner of the only waiter.
+    WaiterOwner,
+    /// The id of the only waiter.
+    WaiterId,
+    /// The name in [`Waiter::mode`](crate::Waiter::mode) of the only waiter.
+    WaiterMode,
+    /// The limit in [`Waiter::mode`](crate::Waiter::mode) of the only waiter.
+    WaiterLimit,
+    /// [`Waiter::enqueued_at`](crate::Waiter::enqueued_at) of the only waiter.
+    WaiterEnqueuedAt,
+    /// [`Waiter::expires_at`](crate::Waiter::expires_at) of the only waiter.
+    WaiterExpiresAt,
+    /// [`Waiter::ttl`](crate::Waiter::ttl) of the only waiter.
+    WaiterTtl,
+    /// [`Waiter::seq`](crate::Waiter::seq) of the only waiter.
+    WaiterSeq,
 }
 
 impl Field {
@@ -201,6 +226,17 @@ impl Field {
         Self::HolderExpiresAt,
         Self::HolderTtl,
         Self::HolderSeq,
+    ];
+    /// The fields that every waiter has.
+    pub const OF_WAITERS: [Self; 8] = [
+        Self::WaiterOwner,
+        Self::WaiterId,
+        Self::WaiterMode,
+        Self::WaiterLimit,
+        Self::WaiterEnqueuedAt,
+        Self::WaiterExpiresAt,
+        Self::WaiterTtl,
+        Self::WaiterSeq,
     ];
 }
 
@@ -257,8 +293,7 @@ cases! { $
         a_retry_names_the_attempt_that_stands
         a_retry_in_another_mode_is_no_grant
         a_late_duplicate_of_a_released_acquisition_is_refused
-        a_late_duplicate_beside_the_next_holder_is_refused
-        fairness_is_honoured_or_refused_before_anything_is_written;
+        a_late_duplicate_beside_the_next_holder_is_refused;
     token:
         the_token_grows_over_releases
         the_token_grows_over_an_expiry
@@ -318,7 +353,47 @@ cases! { $
         permits_are_limited
         a_released_permit_makes_room
         the_newest_limit_rules
-        expired_permits_make_room;
+        expired_permits_make_room
+        a_limit_changes_while_others_hold_and_wait
+        a_lower_limit_in_the_queue_is_respected;
+    queue:
+        those_who_queue_are_granted_in_their_order
+        sharers_that_queue_are_granted_together
+        a_try_does_not_pass_the_queue
+        who_waits_joins_the_queue_that_it_meets
+        a_stream_of_one_mode_does_not_starve_another
+        a_crowd_that_queues_is_served;
+    places:
+        a_place_lives_six_seconds_and_is_refreshed
+        a_retry_takes_no_second_place
+        an_owners_next_acquisition_takes_its_place
+        a_full_queue_takes_nobody_in;
+    leaving:
+        a_release_leaves_the_queue
+        a_late_duplicate_of_one_who_queued_is_refused
+        a_dead_waiter_is_passed
+        a_dead_waiter_is_not_passed_while_others_hold
+        the_first_in_line_evicts_a_dead_holder;
+    upgrades:
+        an_upgrade_is_not_kept_waiting_by_the_queue
+        a_refused_upgrade_does_not_queue
+        a_takeover_takes_nobodys_place
+        a_permit_is_exchanged_for_one_of_another_limit;
+    slots:
+        a_slot_runs_at_most_once
+        a_slot_runs_until_it_is_done
+        a_covered_slot_is_skipped
+        the_record_of_a_slot_is_pinned
+        a_run_waits_in_the_queue;
+    starts:
+        a_present_slot_is_told_by_the_store
+        a_slot_in_the_future_waits;
+    holds:
+        a_minimum_hold_keeps_everybody_out_until_it_ends
+        a_minimum_hold_takes_a_place_of_its_mode
+        a_repeated_release_lingers_once
+        a_minimum_hold_that_is_over_leaves_nothing
+        those_who_queue_wait_for_a_minimum_hold;
     input:
         odd_names_are_plain_names
         keys_that_look_alike_are_different_keys
@@ -343,6 +418,9 @@ cases! { $
         a_holder_without_a_field_is_left_as_it_is
         a_holders_field_of_a_wrong_type_is_left_as_it_is
         a_damaged_record_is_not_listed;
+    broken:
+        a_waiter_without_a_field_is_left_as_it_is
+        a_waiters_field_of_a_wrong_type_is_left_as_it_is;
     concurrency:
         one_of_many_gets_an_absent_key
         one_of_many_gets_a_free_key

@@ -1,6 +1,7 @@
 //! Permits: the semaphore.
 
 use super::Fixture;
+use super::line::{Asker, in_time};
 use super::scene::{LONG, SHORT, Scene, assert_grow, retry};
 use crate::{AcquireRequest, Mode, Reason};
 
@@ -79,4 +80,51 @@ pub async fn expired_permits_make_room(fixture: &dyn Fixture) {
     for dead in &dead {
         assert!(record.holder(&dead.id).is_none(), "{record:?}");
     }
+}
+
+/// A limit that is raised lets in at once whoever is first in line, and one that is lowered keeps it waiting.
+pub async fn a_limit_changes_while_others_hold_and_wait(fixture: &dyn Fixture) {
+    let scene = Scene::open(fixture, "permit-changed").await;
+    let asker = |limit| Asker::fair(&scene, Mode::Permit { limit });
+    let holders = [permit(&scene, 2), permit(&scene, 2)];
+    for holder in &holders {
+        scene.granted(holder).await;
+    }
+    let (mut lowered, mut raised) = (asker(1), asker(3));
+    raised.comes_round(&scene).await;
+    assert_eq!(scene.record().await.mode, Mode::Permit { limit: 3 });
+    assert_eq!(lowered.queues(&scene).await.ahead, 0);
+    for holder in holders.iter().chain([&raised.request]) {
+        let refusal = lowered.queues(&scene).await;
+        assert_eq!(refusal.reason, Reason::Busy, "{refusal:?}");
+        scene.released(holder).await;
+    }
+    lowered.comes_round(&scene).await;
+    let record = scene.record().await;
+    assert_eq!(record.mode, Mode::Permit { limit: 1 }, "{record:?}");
+    assert_eq!(record.holders.len(), 1, "{record:?}");
+}
+
+/// **Nobody is passed**: of those who wait for permits the lowest limit counts, or a stream of higher ones would keep it
+/// out for ever.
+pub async fn a_lower_limit_in_the_queue_is_respected(fixture: &dyn Fixture) {
+    in_time(fixture, "permit-lower", async |scene| {
+        let asker = |limit| Asker::fair(scene, Mode::Permit { limit });
+        let holder = permit(scene, 9);
+        scene.granted(&holder).await;
+        let (mut high, mut low, mut next) = (asker(9), asker(1), asker(9));
+        assert_eq!(low.queues(scene).await.ahead, 0);
+        for asker in [&mut high, &mut next] {
+            let ahead = asker.is_behind(scene).await?.ahead;
+            assert!(ahead > 0, "one must go first");
+        }
+        scene.released(&holder).await;
+        next.is_behind(scene).await?;
+        low.comes_round(scene).await;
+        // By their own limit, they find room beside it.
+        next.comes_round(scene).await;
+        high.comes_round(scene).await;
+        Some(())
+    })
+    .await;
 }

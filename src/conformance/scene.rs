@@ -70,18 +70,14 @@ impl<'a> Scene<'a> {
     pub(super) async fn granted(&self, request: &AcquireRequest) -> Grant {
         match self.acquire(request).await {
             AcquireOutcome::Granted(grant) => grant,
-            AcquireOutcome::Held(contention) => {
-                panic!("must be granted, is held: {contention:?}\n{request:?}")
-            }
+            other => panic!("must be granted: {other:?}\n{request:?}"),
         }
     }
 
     pub(super) async fn held(&self, request: &AcquireRequest) -> Contention {
         match self.acquire(request).await {
             AcquireOutcome::Held(contention) => contention,
-            AcquireOutcome::Granted(grant) => {
-                panic!("must be held, is granted: {grant:?}\n{request:?}")
-            }
+            other => panic!("must be held: {other:?}\n{request:?}"),
         }
     }
 
@@ -173,6 +169,7 @@ impl<'a> Scene<'a> {
                     refused(&contention);
                     None
                 }
+                other => panic!("who does not queue must not end so: {other:?}"),
             }
         })
         .await

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use super::scene::{LONG, SHORT, Scene, ending, renewal, succeeded};
 use super::{Fixture, Omission, leaves_out};
-use crate::{AcquireOutcome, Mode, ReleaseOutcome, RenewRequest};
+use crate::{Mode, ReleaseOutcome, RenewRequest};
 
 /// **Durable**, and **atomic** among all processes: what one handle was answered, another one sees.
 pub async fn an_answered_operation_is_seen_through_every_handle(fixture: &dyn Fixture) {
@@ -133,10 +133,7 @@ pub async fn a_call_to_a_silent_server_ends_in_time(fixture: &dyn Fixture) {
             .backend
             .acquire(&request)
             .await
-            .map(|outcome| match outcome {
-                AcquireOutcome::Granted(grant) => format!("{grant:?}"),
-                AcquireOutcome::Held(contention) => format!("{contention:?}"),
-            }),
+            .map(|outcome| format!("{outcome:?}")),
         scene
             .backend
             .renew(&RenewRequest::new(&request, 1, 2))

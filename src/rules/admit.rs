@@ -1,10 +1,12 @@
 use std::time::Duration;
 
 use super::ServerTime;
-use crate::backend::{AcquireRequest, Contention, Occupant, Reason, Watched};
+use super::slot::{self, Judged, PINNED};
+use super::turn::{self, Joined};
+use crate::backend::{AcquireRequest, Contention, Occupant, Queueing, Reason, Watched};
 use crate::record::RETENTION;
 use crate::time::Timestamp;
-use crate::{Claimant, Holder, LockRecord, Mode, Ttl};
+use crate::{Claimant, Holder, LockRecord, Mode, Ttl, Waiter};
 
 /// What [`admit`] decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +16,14 @@ pub enum Verdict {
     /// This very acquisition holds already: an earlier attempt was granted and its answer got lost.
     /// Nothing is written.
     Existing(Holder),
+    /// Others are in the way, and the request stands in the queue.
+    Queued {
+        /// Who, and how many are ahead.
+        contention: Contention,
+        /// The record with its new or refreshed entry, to be written in place of the one that was seen. `None`: it
+        /// stands there, and lives long enough.
+        next: Option<Box<LockRecord>>,
+    },
     /// Others are in the way.
     Held {
         /// Who, and until when.
@@ -22,6 +32,8 @@ pub enum Verdict {
         /// the one that was seen.
         mended: Option<Box<LockRecord>>,
     },
+    /// The slot's run has happened already.
+    Skipped,
 }
 
 /// Decides whether `request` may hold now, given the record as it stands and what is known of the time.
@@ -29,40 +41,115 @@ pub enum Verdict {
 /// The only place where the rules of admission live. A grant evicts what has expired in the same write.
 #[must_use]
 pub fn admit(record: Option<&LockRecord>, request: &AcquireRequest, time: &ServerTime) -> Verdict {
-    let Some(seen) = record else {
-        return grant(LockRecord::new(request.mode), request, time);
+    if let Some(refusal) = record.and_then(|seen| settled(seen, request, time)) {
+        return refusal;
+    }
+    let slot = match slot::judge(record, request, time) {
+        Judged::NoSlot => None,
+        Judged::Run(start) => Some(start),
+        Judged::Done => return Verdict::Skipped,
+        Judged::TooEarly(wait) => return too_early(record, request, time, wait),
     };
-    if let Some(standing) = seen.holder(&request.id) {
-        return if seen.mode.same_kind(request.mode) {
-            Verdict::Existing(standing.clone())
-        } else {
-            held(seen, None, Reason::Busy, request, time)
-        };
-    }
-    if seen.closed.as_ref() == Some(&request.id) {
-        return held(seen, None, closed_or_replaced(seen, request), request, time);
-    }
+    let Some(seen) = record else {
+        return grant(LockRecord::new(request.mode), request, slot, time);
+    };
 
     let (mut next, mended) = clamp(seen, time);
     next.holders.retain(|holder| is_live(holder, request, time));
-    next.queue
-        .retain(|waiter| waiter.expires_at > time.earliest);
-
     let is_mine = |holder: &&Holder| holder.owner() == Some(&request.owner);
     let live = next.holders.len();
     let others = live - next.holders.iter().filter(is_mine).count();
     let takes_over = others < live;
-    if !next.queue.is_empty() && !takes_over {
-        return held(seen, mended, Reason::Queue, request, time);
+
+    // Mine as well if it is late: nobody took the place, and who comes back keeps it.
+    let waits = |waiter: &Waiter| {
+        waiter.expires_at > time.earliest || waiter.claimant.owner == request.owner
+    };
+    // The dead count for this: who stands behind one that just expired had no turn before.
+    let turns = turn::place(&next, request, others).turns();
+    next.queue.retain(waits);
+    let place = turn::place(&next, request, others);
+    let pass_in = place.pass_in(&next, turns, freed(seen, request, time), time);
+    let has_turn = takes_over || place.has_turn(pass_in);
+
+    if has_turn && others < capacity(next.mode, request.mode) {
+        if takes_over {
+            next.queue
+                .retain(|waiter| waiter.claimant.owner != request.owner);
+        } else {
+            place.leave(&mut next, request);
+        }
+        // An expired one as well: whoever it was granted to may wake up and ask again.
+        if let Some(replaced) = seen.holders.iter().find(is_mine) {
+            next.closed = replaced.id().cloned();
+        }
+        return grant(next, request, slot, time);
     }
-    if others >= capacity(next.mode, request.mode) {
-        return held(seen, mended, Reason::Busy, request, time);
+    let reason = if has_turn {
+        Reason::Busy
+    } else {
+        Reason::Queue
+    };
+    let mut refusal = contention(mended.as_deref().unwrap_or(seen), reason, request, time);
+    refusal.ahead = place.ahead();
+    if place.queues(&next, request) {
+        let base = mended.as_deref().unwrap_or(seen).clone();
+        let joined = match turn::join(base, mended.is_some(), request, time) {
+            Joined::Already => Some(None),
+            Joined::Write(next) => Some(Some(next)),
+            Joined::Full => None,
+        };
+        if let Some(next) = joined {
+            refusal.free_in = refusal.free_in.min(pass_in.unwrap_or(Duration::MAX));
+            let contention = refusal;
+            return Verdict::Queued { contention, next };
+        }
     }
-    // An expired one as well: whoever it was granted to may wake up and ask again.
-    if let Some(replaced) = seen.holders.iter().find(is_mine) {
-        next.closed = replaced.id().cloned();
+    Verdict::Held {
+        contention: refusal,
+        mended,
     }
-    grant(next, request, time)
+}
+
+/// What needs no look at the others: granted before, or over for good.
+fn settled(seen: &LockRecord, request: &AcquireRequest, time: &ServerTime) -> Option<Verdict> {
+    let refuse = |reason| Verdict::Held {
+        contention: contention(seen, reason, request, time),
+        mended: None,
+    };
+    if let Some(standing) = seen.holder(&request.id) {
+        return Some(if seen.mode.same_kind(request.mode) {
+            Verdict::Existing(standing.clone())
+        } else {
+            refuse(Reason::Busy)
+        });
+    }
+    if seen.closed.as_ref() == Some(&request.id) {
+        return Some(refuse(closed_or_replaced(seen, request)));
+    }
+    turn::is_replaced(seen, request).then(|| refuse(Reason::Replaced))
+}
+
+fn too_early(
+    record: Option<&LockRecord>,
+    request: &AcquireRequest,
+    time: &ServerTime,
+    wait: Duration,
+) -> Verdict {
+    let empty = LockRecord::new(request.mode);
+    let mut contention = contention(record.unwrap_or(&empty), Reason::Border, request, time);
+    contention.free_in = wait;
+    let mended = None;
+    Verdict::Held { contention, mended }
+}
+
+/// When the lock last became free, if those who are evicted by this decision were the last to hold.
+fn freed(seen: &LockRecord, request: &AcquireRequest, time: &ServerTime) -> Option<Timestamp> {
+    let dead = seen.holders.iter();
+    let dead = dead.filter(|holder| !is_live(holder, request, time));
+    dead.map(|holder| holder.expires_at)
+        .chain(seen.free_at)
+        .max()
 }
 
 /// How many of the wanted mode may stand beside those that hold, the wanted one among them.
@@ -102,7 +189,7 @@ fn clamp(seen: &LockRecord, time: &ServerTime) -> (LockRecord, Option<Box<LockRe
             .latest
             .saturating_add(ttl.as_duration())
             .saturating_add(time.pad);
-        if *expires_at > bound {
+        if *expires_at > bound.saturating_add(time.tolerance) {
             *expires_at = bound;
             changed = true;
         }
@@ -121,7 +208,12 @@ fn clamp(seen: &LockRecord, time: &ServerTime) -> (LockRecord, Option<Box<LockRe
     (record, mended)
 }
 
-fn grant(mut next: LockRecord, request: &AcquireRequest, time: &ServerTime) -> Verdict {
+fn grant(
+    mut next: LockRecord,
+    request: &AcquireRequest,
+    slot: Option<Timestamp>,
+    time: &ServerTime,
+) -> Verdict {
     let is_mine = |holder: &Holder| holder.owner() == Some(&request.owner);
     let replaced = next.holders.iter().position(is_mine);
     let replaced = replaced.map(|index| next.holders.remove(index));
@@ -150,19 +242,22 @@ fn grant(mut next: LockRecord, request: &AcquireRequest, time: &ServerTime) -> V
         label: request.label.clone(),
         data: request.data.clone(),
     });
+    if slot.is_some() {
+        next.slot_started = next.slot_started.max(slot);
+        // What it remembers must not be collected before the next slot, however far away that is.
+        next.pinned = Some(next.pinned.unwrap_or(PINNED));
+    }
     let purge_at = expires_at.saturating_add(RETENTION);
     next.purge_at = Some(next.pinned.unwrap_or(purge_at));
     Verdict::Granted(Box::new(next))
 }
 
-fn held(
-    seen: &LockRecord,
-    mended: Option<Box<LockRecord>>,
+fn contention(
+    shown: &LockRecord,
     reason: Reason,
     request: &AcquireRequest,
     time: &ServerTime,
-) -> Verdict {
-    let shown = mended.as_deref().unwrap_or(seen);
+) -> Contention {
     let occupants: Vec<_> = shown
         .holders
         .iter()
@@ -176,10 +271,7 @@ fn held(
         })
         .collect();
     let free_in = free_in(shown, &occupants, request, time);
-    Verdict::Held {
-        contention: Contention::new(reason, occupants, free_in),
-        mended,
-    }
+    Contention::new(reason, shown.mode, occupants, free_in)
 }
 
 /// When enough of the others will have expired, and all who queue. Never zero, which would be a busy wait.
@@ -198,10 +290,12 @@ fn free_in(
     ends.sort_unstable();
     let last = ends.len().checked_sub(capacity(shown.mode, request.mode));
     let holders = last.and_then(|last| ends.get(last).copied());
-    let ends = shown.queue.iter().map(|waiter| waiter.expires_at);
-    let waiters = ends
-        .filter(|end| *end > time.earliest)
-        .max()
-        .map(|end| end.saturating_since(time.earliest));
-    holders.max(waiters).unwrap_or(Duration::MAX)
+    // Those ahead in the queue are no reason to come later: each of them may give up.
+    if matches!(request.queueing, Queueing::Never) {
+        let ends = shown.queue.iter().map(|waiter| waiter.expires_at);
+        let live = ends.filter(|end| *end > time.earliest).max();
+        let waiters = live.map(|end| end.saturating_since(time.earliest));
+        return holders.max(waiters).unwrap_or(Duration::MAX);
+    }
+    holders.unwrap_or(Duration::MAX)
 }

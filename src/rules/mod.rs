@@ -6,14 +6,22 @@
 mod admit;
 mod release;
 mod renew;
+mod slot;
+mod turn;
 
 use std::time::Duration;
 
 use crate::time::Timestamp;
 
 pub use admit::{Verdict, admit};
+#[cfg(feature = "dynamodb")]
+pub(crate) use release::linger;
 pub use release::{Released, release};
 pub use renew::{Renewed, renew};
+#[cfg(feature = "mongodb")]
+pub(crate) use slot::PINNED;
+#[cfg(feature = "mongodb")]
+pub(crate) use turn::REFRESH;
 
 /// What is known of a server's time at the moment of a decision.
 ///
@@ -25,6 +33,8 @@ pub struct ServerTime {
     pub earliest: Timestamp,
     /// It is at most this late: what an implausible expiry is cut down to, with ttl and `pad`.
     pub latest: Timestamp,
+    /// How much later than that an expiry may be before it is implausible: others' knowledge of the time may be worse.
+    pub tolerance: Duration,
     /// What is written as the time of a grant, and what its expiry counts from.
     pub stamp: Timestamp,
     /// Added to every expiry, to cover what the writer does not know of the server's clock.
@@ -44,11 +54,18 @@ impl ServerTime {
         Self {
             earliest: now.saturating_sub(skew),
             latest: now.saturating_add(skew),
+            tolerance: Duration::ZERO,
             stamp: now,
             pad: Duration::ZERO,
             token_floor: micros(now),
             keep_later_expiry: true,
         }
+    }
+
+    /// How long each waiter has to claim its turn before the next one may: the slowest poll of the first in line, a
+    /// second for its request, and what is not known of the time.
+    pub(crate) fn claim(&self) -> Duration {
+        Duration::from_secs(2).saturating_add(self.latest.saturating_since(self.earliest))
     }
 
     pub(crate) fn expiry(&self, ttl: crate::Ttl) -> Timestamp {

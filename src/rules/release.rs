@@ -1,6 +1,6 @@
 use super::ServerTime;
-use crate::LockRecord;
 use crate::backend::ReleaseRequest;
+use crate::{Holder, LockRecord};
 
 /// What [`release`] decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub enum Released {
     NotHeld,
 }
 
-/// Ends a lease. The record and its token stay.
+/// Ends a lease, or leaves the queue. The record and its token stay.
 #[must_use]
 pub fn release(
     record: Option<&LockRecord>,
@@ -24,6 +24,9 @@ pub fn release(
         return Released::NotHeld;
     };
     if seen.holder(&request.id).is_none() {
+        if seen.waiter(&request.id).is_some() {
+            return Released::Write(Box::new(leave(seen, request)));
+        }
         return if seen.closed.as_ref() == Some(&request.id) {
             Released::Already
         } else {
@@ -34,7 +37,25 @@ pub fn release(
     next.rev = next.rev.saturating_add(1);
     next.holders
         .retain(|holder| holder.id() != Some(&request.id));
+    next.holders.extend(linger(request, time));
     next.free_at = Some(time.stamp);
     next.closed = Some(request.id.clone());
+    next.slot_done = next.slot_done.max(request.slot_done);
     Released::Write(Box::new(next))
+}
+
+/// Takes a waiter out of the queue.
+fn leave(seen: &LockRecord, request: &ReleaseRequest) -> LockRecord {
+    let mut next = seen.clone();
+    next.rev = next.rev.saturating_add(1);
+    next.queue.retain(|waiter| waiter.claimant.id != request.id);
+    next
+}
+
+/// What stays in the place of a holder that was faster than its minimum hold.
+pub(crate) fn linger(request: &ReleaseRequest, time: &ServerTime) -> Option<Holder> {
+    let linger = request.linger.filter(|linger| !linger.left.is_zero())?;
+    let left = linger.left.min(linger.ttl.as_duration());
+    let expires_at = time.stamp.saturating_add(left);
+    Some(Holder::new(None, time.stamp, expires_at, linger.ttl, 0))
 }

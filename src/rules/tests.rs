@@ -1,14 +1,20 @@
 //! One test for each rule, and a trace of random operations that keeps the invariants.
 
 mod admitting;
+mod ending;
 mod keeping;
+mod queueing;
+mod slots;
 mod trace;
+mod turns;
 
 use std::time::Duration;
 
 use super::*;
-use crate::backend::{AcquireRequest, Contention, Reason, ReleaseRequest, RenewRequest, Watched};
-use crate::record::RETENTION;
+use crate::backend::{
+    AcquireRequest, Contention, Queueing, Reason, ReleaseRequest, RenewRequest, Watched,
+};
+use crate::record::{RETENTION, WAITER_TTL};
 use crate::{Claimant, Holder, Key, LeaseId, LockRecord, Mode, Owner, Ttl, Waiter};
 
 /// When all tests take place, in ms.
@@ -27,6 +33,7 @@ fn interval() -> ServerTime {
     ServerTime {
         earliest: at(-1000),
         latest: at(2000),
+        tolerance: Duration::ZERO,
         stamp: at(2000),
         pad: ms(1500),
         token_floor: 0,
@@ -83,6 +90,18 @@ fn waiter(name: &str, expires: i64) -> Waiter {
     )
 }
 
+/// Somebody alive who has waited for long.
+fn waiting(name: &str, mode: Mode) -> Waiter {
+    let mut waiter = waiter(name, 4000);
+    waiter.mode = mode;
+    waiter
+}
+
+/// The rest of a minimum hold.
+fn linger(expires: i64) -> Holder {
+    Holder::new(None, at(expires - TTL), at(expires), ttl(TTL), 0)
+}
+
 fn record(mode: Mode, holders: &[Holder]) -> LockRecord {
     LockRecord {
         rev: 40,
@@ -97,6 +116,16 @@ fn acquire(name: &str, mode: Mode) -> AcquireRequest {
     AcquireRequest {
         id: id(name),
         ..AcquireRequest::new(&key, &owner(&name[..1]), mode, ttl(TTL))
+    }
+}
+
+/// A later attempt of somebody who stands in the queue.
+fn fair(name: &str, mode: Mode) -> AcquireRequest {
+    AcquireRequest {
+        queueing: Queueing::Fair,
+        queued: true,
+        seq: 2,
+        ..acquire(name, mode)
     }
 }
 
@@ -126,6 +155,27 @@ fn refused(
         Verdict::Held { contention, mended } => (contention, mended.map(|mended| *mended)),
         other => panic!("{other:?}"),
     }
+}
+
+#[track_caller]
+fn queued(
+    seen: &LockRecord,
+    request: &AcquireRequest,
+    time: &ServerTime,
+) -> (Contention, Option<LockRecord>) {
+    match admit(Some(seen), request, time) {
+        Verdict::Queued { contention, next } => (contention, next.map(|next| *next)),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Who queues, by id.
+fn line(record: &LockRecord) -> Vec<&str> {
+    let ids = record
+        .queue
+        .iter()
+        .map(|waiter| waiter.claimant.id.as_str());
+    ids.collect()
 }
 
 /// Who holds, by id.

@@ -44,7 +44,7 @@ pub(super) struct Due {
 
 impl Leases {
     pub(super) fn insert(&mut self, held: Held, now: Moment) {
-        let id = held.request.id.clone();
+        let id = held.plan.request.id.clone();
         let entry = Entry {
             held,
             renewing: false,
@@ -94,7 +94,7 @@ impl Leases {
                 due.ended.extend(self.remove(&id));
                 continue;
             }
-            let renews = entry.held.automatic && !entry.renewing;
+            let renews = entry.held.plan.automatic && !entry.renewing;
             if renews && entry.held.renewal.due_in(now) == Some(Duration::ZERO) {
                 due.renewals.push(entry.renewal(now));
             }
@@ -166,7 +166,7 @@ impl Leases {
         };
         let left = entry.held.renewal.left(now);
         let renewal = entry.held.renewal.due_in(now);
-        let renewal = renewal.filter(|_| entry.held.automatic && !entry.renewing);
+        let renewal = renewal.filter(|_| entry.held.plan.automatic && !entry.renewing);
         let wait = renewal.map_or(left, |renewal| renewal.min(left));
         self.schedule.remove(&(entry.at, id.clone()));
         entry.at = now.monotonic.saturating_add(wait);
@@ -200,7 +200,7 @@ impl Entry {
         self.renewing = true;
         let token = self.held.lease.token;
         let seq = self.held.renewal.send(now);
-        let mut request = RenewRequest::new(&self.held.request, token, seq);
+        let mut request = RenewRequest::new(&self.held.plan.request, token, seq);
         request.timeout = request.timeout.min(self.held.renewal.left(now));
         request
     }

@@ -12,9 +12,10 @@ use crate::backend::{
     AcquireOutcome, AcquireRequest, Backend, ReleaseRequest, RenewOutcome, RenewRequest,
 };
 use crate::lease::LeaseState;
+use crate::plan::Plan;
 use crate::renewal::Renewal;
-use crate::time::Clock;
-use crate::{Error, ErrorKind, Result};
+use crate::time::{Clock, Moment};
+use crate::{Error, ErrorKind, LeaseId, Result};
 
 /// What the task is asked to do.
 pub(crate) enum Command {
@@ -31,9 +32,12 @@ pub(crate) enum Command {
     },
     /// Prolong a grant that is not handed out yet.
     Refresh(RenewRequest, oneshot::Sender<Result<RenewOutcome>>),
-    /// End a lease.
+    /// Stop to care for a lease, which stays in the record as it is. Answers what it was; `None` if it is lost.
+    Take(LeaseId, oneshot::Sender<Result<Option<Held>>>),
+    /// End a lease; `succeeded` tells what became of the slot that it is for.
     Release {
         lease: Arc<LeaseState>,
+        succeeded: bool,
         done: Option<oneshot::Sender<Result<()>>>,
     },
     /// Finish what is under way, release what is held, and end.
@@ -44,8 +48,9 @@ pub(crate) enum Command {
 pub(crate) struct Held {
     pub(crate) lease: Arc<LeaseState>,
     pub(crate) renewal: Renewal,
-    pub(crate) request: AcquireRequest,
-    pub(crate) automatic: bool,
+    pub(crate) plan: Plan,
+    /// When it was granted.
+    pub(crate) since: Moment,
 }
 
 /// The way to the client's task; clones lead to the same one.
@@ -99,10 +104,23 @@ impl Worker {
         self.ask(|done| Command::Refresh(request, done)).await
     }
 
-    pub(crate) async fn release(&self, lease: &Arc<LeaseState>) -> Result<()> {
+    /// Takes a lease out of the task's care: nothing renews it any more, and its deadline runs on.
+    pub(crate) async fn take(&self, lease: &LeaseState) -> Result<Option<Held>> {
+        let id = lease.id.clone();
+        self.ask(|reply| Command::Take(id, reply)).await
+    }
+
+    /// As [`take`](Self::take), for good. Does not block.
+    pub(crate) fn let_expire(&self, lease: &LeaseState) {
+        let (reply, _) = oneshot::channel();
+        let _ = self.tell(Command::Take(lease.id.clone(), reply));
+    }
+
+    pub(crate) async fn release(&self, lease: &Arc<LeaseState>, succeeded: bool) -> Result<()> {
         let lease = Arc::clone(lease);
         self.ask(|done| Command::Release {
             lease,
+            succeeded,
             done: Some(done),
         })
         .await
@@ -110,8 +128,11 @@ impl Worker {
 
     /// Releases a lease that was dropped. Does not block, and works outside of a runtime.
     pub(crate) fn forget(&self, lease: &Arc<LeaseState>) {
-        let lease = Arc::clone(lease);
-        let _ = self.tell(Command::Release { lease, done: None });
+        let _ = self.tell(Command::Release {
+            lease: Arc::clone(lease),
+            succeeded: false,
+            done: None,
+        });
     }
 
     pub(crate) async fn shutdown(&self) {

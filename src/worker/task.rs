@@ -6,12 +6,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use super::Command;
 use super::attempts::{Attempt, Attempts};
 use super::leases::Leases;
-use super::{Command, Held};
 use crate::backend::{
-    AcquireOutcome, AcquireRequest, Backend, ReleaseOutcome, ReleaseRequest, RenewOutcome,
-    RenewRequest,
+    AcquireOutcome, Backend, ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest,
 };
 use crate::lease::{LOOK, LeaseState, Loss};
 use crate::renewal::Span;
@@ -108,7 +107,12 @@ impl Task {
                     Landed::Answered
                 });
             }
-            Command::Release { lease, done } => self.release(&lease, done),
+            Command::Take(id, reply) => drop(reply.send(Ok(self.leases.remove(&id)))),
+            Command::Release {
+                lease,
+                succeeded,
+                done,
+            } => self.release(&lease, succeeded, done),
             Command::Shutdown(done) => self.shut_down(done),
         }
     }
@@ -129,33 +133,45 @@ impl Task {
     fn attempt_landed(&mut self, id: &LeaseId, outcome: Result<AcquireOutcome>) {
         match self.attempts.land(id) {
             Some(Attempt::Awaited(reply)) => drop(reply.send(outcome)),
-            Some(Attempt::Abandoned(release)) if may_hold(&outcome) => {
-                self.send_release(release, Duration::ZERO, None);
+            Some(Attempt::Abandoned(mut release)) => {
+                release.queued |= matches!(outcome, Ok(AcquireOutcome::Queued(_)));
+                if release.queued || may_hold(&outcome) {
+                    self.send_release(release, Duration::ZERO, None);
+                }
             }
-            Some(Attempt::Abandoned(_)) | None => {}
+            None => {}
         }
     }
 
     fn do_what_is_due(&mut self) {
-        let due = self.leases.due(self.clock.now());
+        let now = self.clock.now();
+        let due = self.leases.due(now);
         if !due.renewals.is_empty() {
             self.send_renewals(due.renewals);
         }
         for held in due.ended {
             tracing::warn!(key = %held.lease.key, owner = %held.lease.owner, "lease lost: its time is over");
             // Only a limit of its own ends a lease that the record still shows, and that is over with it.
-            if held.renewal.reached_cap(self.clock.now()) {
-                self.send_release(release_of(&held.request), Duration::ZERO, None);
+            if held.renewal.reached_cap(now) {
+                let ending = held.plan.ending_of(held.since, now, None);
+                self.send_release(ending, Duration::ZERO, None);
             }
         }
     }
 
-    fn release(&mut self, lease: &LeaseState, done: Option<oneshot::Sender<Result<()>>>) {
+    fn release(
+        &mut self,
+        lease: &LeaseState,
+        succeeded: bool,
+        done: Option<oneshot::Sender<Result<()>>>,
+    ) {
         let before = lease.end();
+        let now = self.clock.now();
         let (request, left) = match self.leases.remove(&lease.id) {
             Some(held) => {
-                let left = held.renewal.left(self.clock.now());
-                (release_of(&held.request), left)
+                let slot_done = lease.slot.filter(|_| succeeded);
+                let ending = held.plan.ending_of(held.since, now, slot_done);
+                (ending, held.renewal.left(now))
             }
             None => (
                 ReleaseRequest::new(&lease.key, &lease.owner, &lease.id),
@@ -167,9 +183,11 @@ impl Task {
 
     fn shut_down(&mut self, done: oneshot::Sender<()>) {
         self.ended.push(done);
-        for Held { lease, request, .. } in self.leases.drain() {
-            lease.lose(Loss::Shutdown);
-            self.send_release(release_of(&request), Duration::ZERO, None);
+        let now = self.clock.now();
+        for held in self.leases.drain() {
+            held.lease.lose(Loss::Shutdown);
+            let ending = held.plan.ending_of(held.since, now, None);
+            self.send_release(ending, Duration::ZERO, None);
         }
     }
 
@@ -238,15 +256,9 @@ async fn release(
 fn may_hold(outcome: &Result<AcquireOutcome>) -> bool {
     match outcome {
         Ok(AcquireOutcome::Granted(_)) => true,
-        Ok(AcquireOutcome::Held(_)) => false,
+        Ok(AcquireOutcome::Queued(_) | AcquireOutcome::Held(_) | AcquireOutcome::Skipped) => false,
         Err(error) => error.is_transient(),
     }
-}
-
-fn release_of(request: &AcquireRequest) -> ReleaseRequest {
-    let mut release = ReleaseRequest::new(&request.key, &request.owner, &request.id);
-    release.timeout = request.timeout;
-    release
 }
 
 fn not_held(request: &ReleaseRequest) -> Error {

@@ -24,6 +24,10 @@ async fn bad_input_is_refused_with_what_to_do() {
         (world.lock().ttl(Duration::MAX), "24 h"),
         (world.lock().ttl(secs(2)).margin(secs(1)), "less than half"),
         (world.lock().max_hold(Duration::from_millis(1)), "max_hold"),
+        (world.lock().min_hold(Duration::from_millis(1)), "min_hold"),
+        (world.lock().min_hold(secs(86_401)), "min_hold"),
+        (world.ours.semaphore("k", 0), "between 1 and 256"),
+        (world.ours.semaphore("k", 257), "between 1 and 256"),
         (world.lock().label("l".repeat(257)), "at most 256"),
         (world.lock().data(&"x".repeat(4096)), "at most 4096"),
         (
@@ -99,4 +103,30 @@ async fn a_url_that_cannot_be_says_what_to_write() {
         assert!(error.to_string().contains(says), "{url}: {error}");
         assert!(!format!("{error:?}").contains("hunter2"));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_sets_and_periods_are_refused_with_what_to_do() {
+    let world = World::new();
+    let many: Vec<String> = (0..10_000).map(|key| format!("k{key}")).collect();
+    for (set, says) in [
+        (world.ours.all(Vec::<String>::new()), "name 1 to 100"),
+        (world.ours.all(many), "name 1 to 100"),
+        (world.ours.all(["a", ""]), "empty"),
+        (world.ours.all(["a"]).ttl(secs(86_401)), "24 h"),
+    ] {
+        let error = set.try_acquire().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains(says), "{error}");
+    }
+    let shared = world.ours.shared("k").once_per(secs(60));
+    let error = shared.run(async |_| Ok::<_, ()>(())).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    for period in [Duration::ZERO, Duration::from_millis(4999), Duration::MAX] {
+        let job = world.lock().once_per(period);
+        let error = job.try_run(async |_| Ok::<_, ()>(())).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("between 5s"), "{error}");
+    }
+    assert_eq!(world.faults.requests(), 0);
 }

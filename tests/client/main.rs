@@ -11,10 +11,13 @@
 )]
 
 mod acquiring;
+mod elections;
 mod ending;
 mod faulty;
 mod holding;
 mod input;
+mod patterns;
+mod queueing;
 
 use std::time::Duration;
 

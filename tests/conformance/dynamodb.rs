@@ -82,11 +82,10 @@ impl Fixture for Dynamo {
             Damage::WrongType(field) => (field, Some(AttributeValue::Bool(true))),
             _ => panic!("{damage:?} is new: teach this fixture"),
         };
-        let (of_holder, name) = attribute(field);
-        let map = if of_holder {
-            only_holder(&mut item)
-        } else {
-            &mut item
+        let (entries, name) = attribute(field);
+        let map = match entries {
+            Some(entries) => only_entry(&mut item, entries),
+            None => &mut item,
         };
         let old = match value {
             Some(value) => map.insert(name.to_owned(), value),
@@ -108,32 +107,44 @@ impl Fixture for Dynamo {
     }
 }
 
-fn only_holder(item: &mut HashMap<String, AttributeValue>) -> &mut HashMap<String, AttributeValue> {
-    let Some(AttributeValue::M(holders)) = item.get_mut("holders") else {
-        panic!("no holders");
+fn only_entry<'a>(
+    item: &'a mut HashMap<String, AttributeValue>,
+    entries: &str,
+) -> &'a mut HashMap<String, AttributeValue> {
+    let Some(AttributeValue::M(entries)) = item.get_mut(entries) else {
+        panic!("no {entries}");
     };
-    match holders.values_mut().next() {
-        Some(AttributeValue::M(holder)) => holder,
-        other => panic!("no holder, but {other:?}"),
+    match entries.values_mut().next() {
+        Some(AttributeValue::M(entry)) => entry,
+        other => panic!("no entry, but {other:?}"),
     }
 }
 
-/// Whether the attribute is a holder's, and its name.
-fn attribute(field: Field) -> (bool, &'static str) {
+/// Whose entry has the attribute, if it is not the item's, and its name.
+fn attribute(field: Field) -> (Option<&'static str>, &'static str) {
+    let (holder, waiter) = (Some("holders"), Some("queue"));
     match field {
-        Field::Version => (false, "v"),
-        Field::Rev => (false, "rev"),
-        Field::Token => (false, "token"),
-        Field::Mode => (false, "mode"),
-        Field::Limit => (false, "limit"),
-        Field::Holders => (false, "holders"),
-        Field::Queue => (false, "queue"),
-        Field::HolderOwner => (true, "owner"),
-        Field::HolderId => (true, "id"),
-        Field::HolderAcquiredAt => (true, "acquired_at"),
-        Field::HolderExpiresAt => (true, "expires_at"),
-        Field::HolderTtl => (true, "ttl_ms"),
-        Field::HolderSeq => (true, "seq"),
+        Field::Version => (None, "v"),
+        Field::Rev => (None, "rev"),
+        Field::Token => (None, "token"),
+        Field::Mode => (None, "mode"),
+        Field::Limit => (None, "limit"),
+        Field::Holders => (None, "holders"),
+        Field::Queue => (None, "queue"),
+        Field::HolderOwner => (holder, "owner"),
+        Field::HolderId => (holder, "id"),
+        Field::HolderAcquiredAt => (holder, "acquired_at"),
+        Field::HolderExpiresAt => (holder, "expires_at"),
+        Field::HolderTtl => (holder, "ttl_ms"),
+        Field::HolderSeq => (holder, "seq"),
+        Field::WaiterOwner => (waiter, "owner"),
+        Field::WaiterId => (waiter, "id"),
+        Field::WaiterMode => (waiter, "mode"),
+        Field::WaiterLimit => (waiter, "limit"),
+        Field::WaiterEnqueuedAt => (waiter, "enqueued_at"),
+        Field::WaiterExpiresAt => (waiter, "expires_at"),
+        Field::WaiterTtl => (waiter, "ttl_ms"),
+        Field::WaiterSeq => (waiter, "seq"),
         _ => panic!("{field:?} is new: teach this fixture"),
     }
 }

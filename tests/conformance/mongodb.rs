@@ -108,6 +108,14 @@ fn path(field: Field) -> &'static str {
         Field::HolderExpiresAt => "holders.0.expiresAt",
         Field::HolderTtl => "holders.0.ttlMs",
         Field::HolderSeq => "holders.0.seq",
+        Field::WaiterOwner => "queue.0.owner",
+        Field::WaiterId => "queue.0.id",
+        Field::WaiterMode => "queue.0.mode",
+        Field::WaiterLimit => "queue.0.limit",
+        Field::WaiterEnqueuedAt => "queue.0.enqueuedAt",
+        Field::WaiterExpiresAt => "queue.0.expiresAt",
+        Field::WaiterTtl => "queue.0.ttlMs",
+        Field::WaiterSeq => "queue.0.seq",
         _ => panic!("{field:?} is new: teach this fixture"),
     }
 }

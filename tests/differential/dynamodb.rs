@@ -10,7 +10,10 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_dynamodb::types::AttributeValue;
 use doclock::rules::{ServerTime, micros};
-use doclock::{AcquireRequest, Backend, DynamoBackend, Key, LockRecord, Mode, Owner, Timestamp};
+use doclock::{
+    AcquireRequest, Backend, DynamoBackend, Holder, Key, LockRecord, Mode, Owner, Reason,
+    ReleaseRequest, Timestamp,
+};
 use sha2::{Digest, Sha256};
 
 use super::{Database, SKEW};
@@ -58,6 +61,7 @@ impl Database for Items {
     }
 
     fn keeps(&self, record: &mut LockRecord) {
+        record.rev = rev(record);
         for holder in &mut record.holders {
             holder.token = None;
         }
@@ -69,6 +73,7 @@ impl Database for Items {
     fn time(&self, stamp: Timestamp, exists: bool) -> ServerTime {
         let second = std::time::Duration::from_secs(1);
         ServerTime {
+            tolerance: std::time::Duration::ZERO,
             // Nothing in a test expires so near that more had to be known of it.
             earliest: stamp.saturating_sub(second + 2 * SKEW),
             latest: stamp,
@@ -79,7 +84,15 @@ impl Database for Items {
         }
     }
 
-    fn is_plain(&self, seen: Option<&LockRecord>, request: &AcquireRequest, _: Timestamp) -> bool {
+    fn is_plain(
+        &self,
+        seen: Option<&LockRecord>,
+        request: &AcquireRequest,
+        now: Timestamp,
+    ) -> bool {
+        if request.slot.is_some() {
+            return false;
+        }
         let Some(seen) = seen else {
             return request.mode == Mode::Exclusive;
         };
@@ -89,9 +102,33 @@ impl Database for Items {
             .iter()
             .any(|holder| holder.owner() == Some(&request.owner));
         let shares = seen.mode.same_kind(request.mode) && request.mode != Mode::Exclusive;
-        seen.queue.is_empty()
+        let bound = |holder: &Holder| now.saturating_add(holder.ttl.as_duration() + 20 * SKEW);
+        let late = |holder: &Holder| holder.expires_at > bound(holder);
+        // Who has looked corrects what it saw.
+        let corrects = request.waiting && seen.holders.iter().any(late);
+        !corrects
+            && seen.queue.is_empty()
             && seen.closed.as_ref() != Some(&request.id)
             && (held == 0 || (shares && !mine && held < request.mode.capacity()))
+    }
+
+    fn release_cost(&self, seen: Option<&LockRecord>, request: &ReleaseRequest) -> usize {
+        let holder = seen.and_then(|seen| seen.holder(&request.id));
+        let waiter = seen.and_then(|seen| seen.waiter(&request.id));
+        let (is_where_it_says, owner) = match (holder, waiter) {
+            (Some(holder), _) => (!request.queued, holder.owner()),
+            (None, waiter) => (request.queued, waiter.map(|waiter| &waiter.claimant.owner)),
+        };
+        // A later slot is done already.
+        let done = seen.and_then(|seen| seen.slot_done);
+        let is_late = holder.is_some() && request.slot_done.is_some() && done > request.slot_done;
+        let plain = is_where_it_says && owner == Some(&request.owner) && !is_late;
+        if plain { 1 } else { 2 }
+    }
+
+    fn confirms(&self, request: &AcquireRequest, reason: Reason) -> bool {
+        let ends = matches!(reason, Reason::Closed | Reason::Replaced);
+        request.waiting && request.slot.is_none() && (request.queued || ends)
     }
 
     fn plain_evicts(&self) -> bool {
@@ -148,12 +185,12 @@ impl Database for Items {
             (owner_hash(&waiter.claimant.owner), map(entry))
         });
         let tickets = record.queue.iter().enumerate();
-        let tickets = tickets
-            .map(|(place, waiter)| (owner_hash(&waiter.claimant.owner), number(3 * place + 5)));
+        let tickets =
+            tickets.map(|(place, waiter)| (owner_hash(&waiter.claimant.owner), number(place)));
         let mut item = BTreeMap::from([
             ("pk", text(key.as_str())),
             ("v", number(1)),
-            ("rev", number(record.rev)),
+            ("rev", number(rev(record))),
             ("token", number(record.token)),
             ("mode", text(record.mode.name())),
             ("limit", number(record.mode.limit())),
@@ -243,6 +280,11 @@ impl Database for Items {
         }
         fields
     }
+}
+
+/// It has grown with every waiter, so that no ticket is later than the next one.
+fn rev(record: &LockRecord) -> u64 {
+    record.rev.max(u64::try_from(record.queue.len()).unwrap())
 }
 
 fn owner_hash(owner: &Owner) -> String {

@@ -8,7 +8,7 @@ use anyhow::Result;
 use doclock::rules::ServerTime;
 use doclock::{
     AcquireRequest, Backend, Holder, Key, LeaseId, LockRecord, Mode, MongoBackend, Payload,
-    Timestamp, Waiter,
+    ReleaseRequest, Timestamp, Ttl, Waiter,
 };
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::event::EventHandler;
@@ -71,27 +71,38 @@ impl Database for Documents {
         now: Timestamp,
     ) -> bool {
         let Some(seen) = seen else {
-            return true;
+            // Nothing may be created before a run's time has come, and there is nothing that tells the time.
+            return request.slot.is_none();
         };
-        let mine = |holder: &Holder| {
-            holder.owner() == Some(&request.owner) || holder.id() == Some(&request.id)
-        };
-        let late = |holder: &Holder| {
-            holder.expires_at > now.saturating_add(holder.ttl.as_duration() + 10 * SKEW)
-        };
-        let live = seen
-            .holders
-            .iter()
-            .filter(|holder| holder.expires_at > now)
-            .count();
+        let live = seen.holders.iter().filter(|holder| holder.expires_at > now);
+        let live = live.count();
         let shares = seen.mode.same_kind(request.mode) && request.mode != Mode::Exclusive;
-        seen.queue.is_empty()
-            && seen.closed.as_ref() != Some(&request.id)
-            && !seen
-                .holders
-                .iter()
-                .any(|holder| mine(holder) || late(holder))
+        is_ordinary(seen, request, now)
+            && (seen.queue.is_empty() || request.queued && is_first(seen, request, live, now))
             && (live == 0 || (shares && live < request.mode.capacity()))
+    }
+
+    fn is_plain_refresh(
+        &self,
+        seen: Option<&LockRecord>,
+        request: &AcquireRequest,
+        now: Timestamp,
+    ) -> bool {
+        let stands = |seen: &LockRecord| seen.waiter(&request.id).is_some();
+        request.queued && seen.is_some_and(|seen| stands(seen) && is_ordinary(seen, request, now))
+    }
+
+    fn release_cost(&self, seen: Option<&LockRecord>, request: &ReleaseRequest) -> usize {
+        let holds = seen.is_some_and(|seen| seen.holder(&request.id).is_some());
+        if holds || request.queued { 1 } else { 3 }
+    }
+
+    fn creates_late(&self) -> bool {
+        true
+    }
+
+    fn never(&self) -> &[&str] {
+        &[]
     }
 
     fn plain_evicts(&self) -> bool {
@@ -155,6 +166,52 @@ impl Database for Documents {
             .map(|(name, value)| (name.clone(), canonical(value)))
             .collect()
     }
+}
+
+/// No other lease or place of the same owner, and no expiry that must be cut down.
+fn is_ordinary(seen: &LockRecord, request: &AcquireRequest, now: Timestamp) -> bool {
+    let mine = |holder: &Holder| {
+        holder.owner() == Some(&request.owner) || holder.id() == Some(&request.id)
+    };
+    let other = |waiter: &Waiter| {
+        waiter.claimant.owner == request.owner && waiter.claimant.id != request.id
+    };
+    let late = |expires_at: Timestamp, ttl: Ttl| {
+        expires_at > now.saturating_add(ttl.as_duration() + 10 * SKEW)
+    };
+    seen.closed.as_ref() != Some(&request.id)
+        && !seen
+            .holders
+            .iter()
+            .any(|holder| mine(holder) || late(holder.expires_at, holder.ttl))
+        && !seen
+            .queue
+            .iter()
+            .any(|waiter| other(waiter) || late(waiter.expires_at, waiter.ttl))
+}
+
+/// Nobody must go before, the dead aside.
+fn is_first(seen: &LockRecord, request: &AcquireRequest, live: usize, now: Timestamp) -> bool {
+    let ahead = seen.queue.iter();
+    let ahead = ahead.take_while(|waiter| waiter.claimant.id != request.id);
+    let ahead: Vec<Mode> = ahead
+        .filter(|waiter| waiter.expires_at > now)
+        .map(|waiter| waiter.mode)
+        .collect();
+    if seen.waiter(&request.id).is_none() || request.mode == Mode::Exclusive {
+        return ahead.is_empty();
+    }
+    let held = if seen.mode.same_kind(request.mode) {
+        live
+    } else {
+        0
+    };
+    let beside = held + ahead.len() + 1;
+    let limits = ahead.iter().chain([&request.mode]);
+    ahead.iter().all(|mode| mode.same_kind(request.mode))
+        && (ahead.is_empty()
+            || request.mode == Mode::Shared
+            || limits.map(|mode| mode.capacity()).min() >= Some(beside))
 }
 
 fn holder(holder: &Holder) -> Document {

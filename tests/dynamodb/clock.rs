@@ -3,7 +3,10 @@
 use std::sync::atomic::AtomicI64;
 use std::time::Instant;
 
-use doclock::{Backend, Clock, Mode, Moment, RenewOutcome, RenewRequest, SystemClock, Timestamp};
+use doclock::{
+    Backend, Clock, Linger, Mode, Moment, ReleaseOutcome, RenewOutcome, RenewRequest, SystemClock,
+    Timestamp,
+};
 
 use super::*;
 
@@ -42,13 +45,16 @@ impl Clock for WrongClock {
     }
 }
 
-fn wrong_clocks() -> Vec<(&'static str, Arc<WrongClock>)> {
+type MakeClock = fn() -> Arc<WrongClock>;
+
+/// Each is made just before it is used, or a frozen one would stand still for as long as the others took.
+fn wrong_clocks() -> Vec<(&'static str, MakeClock)> {
     vec![
-        ("an hour ahead", WrongClock::ahead(3_600_000)),
-        ("an hour behind", WrongClock::ahead(-3_600_000)),
-        ("0.9 s ahead", WrongClock::ahead(900)),
-        ("0.9 s behind", WrongClock::ahead(-900)),
-        ("frozen", WrongClock::frozen()),
+        ("an hour ahead", || WrongClock::ahead(3_600_000)),
+        ("an hour behind", || WrongClock::ahead(-3_600_000)),
+        ("0.9 s ahead", || WrongClock::ahead(900)),
+        ("0.9 s behind", || WrongClock::ahead(-900)),
+        ("frozen", WrongClock::frozen),
     ]
 }
 
@@ -59,7 +65,7 @@ on_both! {
         granted(&sane, &mine).await?;
         let before = server.item(&table, "key").await?;
         for (what, clock) in wrong_clocks() {
-            let thief = server.cold(&table).clock(clock);
+            let thief = server.cold(&table).clock(clock());
             for _ in 0..2 {
                 for waiting in [false, true] {
                     let mut theft = request("key", Mode::Exclusive)?;
@@ -83,7 +89,7 @@ on_both! {
             granted(&sane, &first).await?;
             release(&sane, &first).await?;
 
-            let backend = server.cold(&table).clock(clock);
+            let backend = server.cold(&table).clock(clock());
             let mine = request(&key, Mode::Exclusive)?;
             let grant = granted(&backend, &mine).await.context(what)?;
             assert!(grant.validity.valid_for <= mine.ttl.as_duration(), "{what}");
@@ -117,6 +123,23 @@ on_both! {
         assert_eq!((sent, validity.seq, validity.refresh), (2, 2, false));
         let after = record(&sane, &mine.key).await?.holders[0].expires_at;
         assert!(after.saturating_add(Duration::from_secs(1)) >= before, "{after} after {before}");
+    }
+
+    /// What stays of a minimum hold is everybody's business: the time is asked for before it is written.
+    async fn a_minimum_hold_ends_in_time(server: Server) {
+        let (sane, table) = server.backend().await?;
+        for (index, (what, clock)) in wrong_clocks().into_iter().enumerate() {
+            let mine = request(&format!("key-{index}"), Mode::Exclusive)?;
+            granted(&sane, &mine).await?;
+            let backend = server.cold(&table).clock(clock());
+            let mut release = ending(&mine);
+            release.linger = Some(Linger { ttl: secs(60), left: Duration::from_secs(50) });
+            let (sent, released) = server.count(backend.release(&release)).await;
+            assert_eq!((sent, released?), (2, ReleaseOutcome::Released), "{what}");
+            let rest = &record(&sane, &mine.key).await?.holders[0];
+            let left = rest.expires_at.as_millis() - SystemClock.now().wall.as_millis();
+            assert!((49_000..=53_000).contains(&left), "{what}: {left}");
+        }
     }
 
     /// A step of the wall clock in the middle of a process's life.

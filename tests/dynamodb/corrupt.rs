@@ -31,7 +31,13 @@ on_both! {
     /// The same items without what is broken in them are records.
     async fn a_sound_record_is_accepted(server: Server) {
         let (backend, table) = server.backend().await?;
-        for (key, mut item) in [("free", free()), ("held", held_by_somebody())] {
+        let queued = || queued_with(place(), number(3));
+        for (key, mut item) in [
+            ("free", free()),
+            ("held", held_by_somebody()),
+            ("polled", queued()),
+            ("left", queued()),
+        ] {
             item.insert("pk".into(), text(key));
             server.put(&table, item).await?;
             let lock = Key::new(key)?;
@@ -42,6 +48,11 @@ on_both! {
         backend.renew(&RenewRequest::new(&mine, 11, 9)).await?;
         let release = ReleaseRequest::new(&mine.key, &mine.owner, &mine.id);
         assert_eq!(backend.release(&release).await?, doclock::ReleaseOutcome::Released);
+        assert_eq!(granted(&backend, &poll(&somebodys("polled")?)).await?.token, 12);
+        let mut leave = ending(&somebodys("left")?);
+        leave.queued = true;
+        let (sent, left) = server.count(backend.release(&leave)).await;
+        assert_eq!((sent, left?), (1, doclock::ReleaseOutcome::Released));
     }
 }
 
@@ -55,7 +66,18 @@ async fn refusals(backend: &DynamoBackend, key: &str) -> Result<Vec<(&'static st
             errors.push(("acquire", backend.acquire(&mine).await.err()));
         }
     }
+    errors.push((
+        "queue up",
+        backend.acquire(&fair(key, Mode::Exclusive)?).await.err(),
+    ));
     let mine = somebodys(key)?;
+    errors.push((
+        "ask in the queue",
+        backend.acquire(&poll(&mine)).await.err(),
+    ));
+    let mut leave = ending(&mine);
+    leave.queued = true;
+    errors.push(("leave", backend.release(&leave).await.err()));
     errors.push(("acquire again", backend.acquire(&mine).await.err()));
     let renewal = RenewRequest::new(&mine, 11, 9);
     errors.push(("renew", backend.renew(&renewal).await.err()));
@@ -131,6 +153,7 @@ fn broken_records() -> Vec<Broken> {
         all.push(broken(with(free(), field, value), field));
     }
     all.extend(broken_entries());
+    all.extend(broken_places());
     all
 }
 
@@ -171,6 +194,45 @@ fn broken_entries() -> Vec<Broken> {
     all
 }
 
+/// A queue of one, who may take its turn.
+fn broken_places() -> Vec<Broken> {
+    let mut all = Vec::new();
+    let times = ["enqueued_at", "expires_at", "ttl_ms", "seq"];
+    let fields = ["owner", "id", "mode", "limit"];
+    for field in fields.into_iter().chain(times) {
+        let path = format!("queue.{HASH}.{field}");
+        for value in [Null(true), M(Item::new()), L(vec![])] {
+            all.push(broken(
+                queued_with(with(place(), field, value), number(3)),
+                &path,
+            ));
+        }
+        all.push(broken(
+            queued_with(without(place(), field), number(3)),
+            &path,
+        ));
+    }
+    for field in times {
+        let negative = queued_with(with(place(), field, number(-5)), number(3));
+        all.push(broken(negative, &format!("queue.{HASH}.{field}")));
+    }
+    for (field, value) in [
+        ("owner", text("somebody else")),
+        ("mode", text("owl")),
+        ("mode", text("permit")),
+    ] {
+        let item = queued_with(with(place(), field, value), number(3));
+        all.push(broken(item, &format!("queue.{HASH}.{field}")));
+    }
+    for ticket in [Null(true), text("3"), number(-1)] {
+        let item = queued_with(place(), ticket);
+        all.push(broken(item, &format!("tickets.{HASH}")));
+    }
+    let unordered = with(queued_with(place(), number(3)), "tickets", M(Item::new()));
+    all.push(broken(unordered, &format!("tickets.{HASH}")));
+    all
+}
+
 fn broken(item: Item, field: &str) -> Broken {
     Broken {
         item,
@@ -207,6 +269,24 @@ fn held_by_somebody() -> Item {
 
 fn held_with(entry: Item) -> Item {
     with(free(), "holders", M(Item::from([(HASH.into(), M(entry))])))
+}
+
+fn queued_with(place: Item, ticket: AttributeValue) -> Item {
+    let item = with(free(), "queue", M(Item::from([(HASH.into(), M(place))])));
+    with(item, "tickets", M(Item::from([(HASH.into(), ticket)])))
+}
+
+fn place() -> Item {
+    Item::from([
+        ("owner".into(), text(OWNER)),
+        ("id".into(), text("id")),
+        ("mode".into(), text("exclusive")),
+        ("limit".into(), number(0)),
+        ("enqueued_at".into(), number(1_700_000_000_000_i64)),
+        ("expires_at".into(), number(1_700_000_000_000_i64)),
+        ("ttl_ms".into(), number(6_000)),
+        ("seq".into(), number(1)),
+    ])
 }
 
 fn entry() -> Item {

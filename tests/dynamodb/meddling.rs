@@ -1,7 +1,8 @@
 //! Something on the way drops what the backend would like to have: the `Date`, the item of a refusal.
 
 use doclock::{
-    Backend, ErrorKind, Mode, ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest,
+    Backend, ErrorKind, Mode, ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest, Slot,
+    SlotStart,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,6 +23,13 @@ on_both! {
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.to_string().contains("`Date`"), "{error}");
         assert_eq!(server.item(&table, "new").await?, None);
+        for key in ["new", "key"] {
+            let mut run = request(key, Mode::Exclusive)?;
+            run.slot = Some(Slot::new(SlotStart::Every(Duration::from_hours(1))));
+            let error = wide.acquire(&run).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            assert!(error.to_string().contains("slot"), "{error}");
+        }
 
         tokio::time::sleep(Duration::from_secs(5)).await;
         held(&wide, &request("key", Mode::Exclusive)?).await?;

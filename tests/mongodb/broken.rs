@@ -1,10 +1,13 @@
 //! What is not a well-formed record is refused by name, and left as it is.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use doclock::{
-    AcquireRequest, Backend, Error, ErrorKind, Key, LeaseId, Mode, Owner, ReleaseRequest,
-    RenewRequest,
+    AcquireRequest, Backend, Error, ErrorKind, Key, LeaseId, Mode, Owner, Queueing, ReleaseRequest,
+    RenewRequest, Slot, SlotStart, Timestamp,
 };
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use mongodb::bson::doc;
 
 use super::cases::{ID, of_the_elements, of_the_record};
@@ -29,15 +32,36 @@ async fn every_call_refuses(locks: &Fixture, key: &Key, field: &str) -> Result<(
         refused(locks.backend.acquire(&acquire).await, field).context("acquire")?;
         acquire.owner = Owner::new("o")?;
         refused(locks.backend.acquire(&acquire).await, field).context("acquire as `o`")?;
+        // As the one who waits in the queue.
+        (acquire.owner, acquire.id) = (Owner::new("w")?, LeaseId::new("i")?);
+        (acquire.queueing, acquire.seq) = (Queueing::Fair, 9);
+        refused(locks.backend.acquire(&acquire).await, field).context("join")?;
+        acquire.queued = true;
+        refused(locks.backend.acquire(&acquire).await, field).context("poll")?;
     }
-    for id in [LeaseId::new(ID)?, LeaseId::random()] {
+    let starts = [
+        SlotStart::Every(Duration::from_hours(1)),
+        SlotStart::At(Timestamp::default()),
+    ];
+    for start in starts {
+        let mut run = request(key.as_str(), Mode::Exclusive);
+        run.slot = Some(Slot::new(start));
+        refused(locks.backend.acquire(&run).await, field).context("run")?;
+        (run.owner, run.id) = (Owner::new("w")?, LeaseId::new("i")?);
+        (run.queueing, run.queued, run.seq) = (Queueing::Fair, true, 9);
+        refused(locks.backend.acquire(&run).await, field).context("run in the queue")?;
+    }
+    for id in [LeaseId::new(ID)?, LeaseId::new("i")?, LeaseId::random()] {
         let mut acquire =
             AcquireRequest::new(key, &Owner::new("o")?, modes[2], super::fixture::secs(1));
         acquire.id = id.clone();
         let renewal = RenewRequest::new(&acquire, 41, 9);
         refused(locks.backend.renew(&renewal).await, field).context("renew")?;
-        let release = ReleaseRequest::new(key, &acquire.owner, &id);
+        let mut release = ReleaseRequest::new(key, &acquire.owner, &id);
         refused(locks.backend.release(&release).await, field).context("release")?;
+        release.queued = true;
+        release.slot_done = Some(Timestamp::default());
+        refused(locks.backend.release(&release).await, field).context("leave")?;
     }
     refused(locks.backend.inspect(key).await, field).context("inspect")
 }
@@ -50,18 +74,21 @@ async fn broken_documents_are_named_and_left_alone() -> Result<()> {
         .chain(of_the_elements())
         .collect();
     assert!(cases.len() > 100, "{}", cases.len());
-    for (index, (field, document)) in cases.iter().enumerate() {
+    let each = cases.iter().enumerate();
+    let each = each.map(async |(index, (field, document))| {
         let key = Key::new(format!("k{index}"))?;
         locks.put(key.as_str(), document).await?;
         let before = locks.bytes(key.as_str()).await?;
         let refusals = every_call_refuses(&locks, &key, field).await;
         refusals.with_context(|| format!("{field}: {document}"))?;
-        assert_eq!(
-            locks.bytes(key.as_str()).await?,
-            before,
-            "{field}: {document}"
-        );
-    }
+        let after = locks.bytes(key.as_str()).await?;
+        anyhow::ensure!(after == before, "written: {field}: {document}");
+        Ok(())
+    });
+    stream::iter(each)
+        .buffer_unordered(16)
+        .try_collect::<()>()
+        .await?;
     let listed = locks.backend.list("", None).await?;
     assert!(listed.records.is_empty());
     Ok(())

@@ -171,20 +171,24 @@ pub fn of_the_elements() -> Vec<Case> {
             "ttlMs": 6000_i64, "seq": 1_i64,
         }
     };
-    for field in [
-        "owner",
-        "id",
-        "mode",
-        "limit",
-        "enqueuedAt",
-        "expiresAt",
-        "ttlMs",
-        "seq",
-    ] {
-        for broken in [without(waiter(), field), with(waiter(), field, null())] {
+    let names: [(&str, Vec<Bson>); 8] = [
+        ("owner", vec![1.into(), "".into(), "a\u{1}".into()]),
+        ("id", vec![1.into(), "".into(), "x".repeat(257).into()]),
+        ("mode", vec!["owl".into(), 1.into()]),
+        ("limit", vec![1_i64.into(), 0.0.into(), "0".into()]),
+        ("enqueuedAt", vec![0_i64.into(), "".into()]),
+        ("expiresAt", vec![0_i64.into(), "1970".into()]),
+        ("ttlMs", vec![0_i64.into(), 1000.0.into(), "1".into()]),
+        ("seq", vec![(-1_i64).into(), 1.0.into(), "1".into()]),
+    ];
+    for (field, values) in names {
+        let broken = values.into_iter().chain([null()]);
+        let broken = broken.map(|value| with(waiter(), field, value));
+        for broken in broken.chain([without(waiter(), field)]) {
+            let queue = vec![Bson::from(broken)];
             cases.push((
                 format!("queue.0.{field}"),
-                with(dead(ID), "queue", vec![broken].into()),
+                with(dead(ID), "queue", queue.into()),
             ));
         }
     }

@@ -5,8 +5,13 @@ use doclock::{
     Backend, ErrorKind, Mode, ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest,
 };
 use mongodb::bson::{Document, doc};
+use tokio::sync::Mutex;
 
 use super::fixture::{Fixture, request};
+use super::queue::fair;
+
+/// A server has one fail point: a test's takes the place of another one's.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 fn unconfirmed(command: &str, labels: &[&str]) -> Document {
     doc! {
@@ -18,6 +23,7 @@ fn unconfirmed(command: &str, labels: &[&str]) -> Document {
 
 #[tokio::test]
 async fn a_repeated_answer_is_recognised() -> Result<()> {
+    let _alone = ALONE.lock().await;
     let locks = Fixture::new().await?;
     let mine = request("k", Mode::Exclusive);
     // Done, then lost: the driver sends it again, and the server repeats its answer without the projection.
@@ -50,6 +56,7 @@ async fn a_repeated_answer_is_recognised() -> Result<()> {
 
 #[tokio::test]
 async fn an_unconfirmed_write_is_unknown_an_unconfirmed_refusal_is_not() -> Result<()> {
+    let _alone = ALONE.lock().await;
     let locks = Fixture::new().await?;
     let mut mine = request("k", Mode::Exclusive);
     locks.fail(1, unconfirmed("findAndModify", &[])).await?;
@@ -86,7 +93,46 @@ async fn an_unconfirmed_write_is_unknown_an_unconfirmed_refusal_is_not() -> Resu
 }
 
 #[tokio::test]
+async fn a_place_in_the_queue_survives_its_lost_answer_once() -> Result<()> {
+    let _alone = ALONE.lock().await;
+    let locks = Fixture::new().await?;
+    locks.granted(&request("k", Mode::Exclusive)).await?;
+    let lost = unconfirmed("findAndModify", &["RetryableWriteError"]);
+    locks.commands.before(2, locks.failing(1, lost));
+    let mut waiter = fair("k", Mode::Exclusive);
+    locks.queued(&mut waiter).await?;
+    // The repeated answer does not tell the time: one look more.
+    assert_eq!(locks.commands.take().len(), 4);
+    let record = locks.record(&waiter).await?;
+    assert_eq!((record.queue.len(), record.rev), (1, 2));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_unconfirmed_place_in_the_queue_is_unknown() -> Result<()> {
+    let _alone = ALONE.lock().await;
+    let locks = Fixture::new().await?;
+    locks.granted(&request("k", Mode::Exclusive)).await?;
+    let fault = unconfirmed("findAndModify", &[]);
+    locks.commands.before(2, locks.failing(1, fault));
+    let mut waiter = fair("k", Mode::Exclusive);
+    let error = locks.backend.acquire(&waiter).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
+    locks.commands.take();
+    locks.queued(&mut waiter).await?;
+    assert_eq!(locks.commands.take().len(), 1, "it stood there");
+    let mut leave = ReleaseRequest::new(&waiter.key, &waiter.owner, &waiter.id);
+    leave.queued = true;
+    assert_eq!(
+        locks.backend.release(&leave).await?,
+        ReleaseOutcome::Released
+    );
+    Ok(())
+}
+
+#[tokio::test]
 async fn codes_become_kinds() -> Result<()> {
+    let _alone = ALONE.lock().await;
     let locks = Fixture::with(|options| options.retry_writes = Some(false), None).await?;
     for (code, kind) in [
         (13, ErrorKind::PermissionDenied),

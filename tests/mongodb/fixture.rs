@@ -149,7 +149,7 @@ impl Fixture {
         document: Option<Document>,
     ) -> impl FnOnce() + Send + use<> {
         let name = self.app_name.clone();
-        let act = async move || -> Result<()> {
+        elsewhere(async move || {
             let client = Client::with_uri_str(servers::mongodb_url()).await?;
             let raw = client.database(DATABASE).collection::<Document>(&name);
             match document {
@@ -160,11 +160,7 @@ impl Fixture {
                 None => raw.delete_one(doc! { "_id": key }).await.map(|_| ())?,
             }
             Ok(())
-        };
-        move || {
-            let thread = std::thread::spawn(|| tokio::runtime::Runtime::new()?.block_on(act()));
-            thread.join().unwrap().unwrap();
-        }
+        })
     }
 
     pub async fn granted(&self, request: &AcquireRequest) -> Result<Grant> {
@@ -175,12 +171,34 @@ impl Fixture {
     }
 
     /// Lets a fault meet this fixture's backend only, `times` times.
-    pub async fn fail(&self, times: i32, mut data: Document) -> Result<()> {
-        data.insert("appName", &self.app_name);
-        let mode = doc! { "times": times };
-        let command = doc! { "configureFailPoint": "failCommand", "mode": mode, "data": data };
-        self.admin.database("admin").run_command(command).await?;
-        Ok(())
+    pub async fn fail(&self, times: i32, data: Document) -> Result<()> {
+        fail(&self.admin, &self.app_name, times, data).await
+    }
+
+    /// Lets a fault meet it from now on, from another thread: the caller may block.
+    pub fn failing(&self, times: i32, data: Document) -> impl FnOnce() + Send + use<> {
+        let name = self.app_name.clone();
+        elsewhere(async move || {
+            let client = Client::with_uri_str(servers::mongodb_url()).await?;
+            fail(&client, &name, times, data).await
+        })
+    }
+}
+
+async fn fail(admin: &Client, app_name: &str, times: i32, mut data: Document) -> Result<()> {
+    data.insert("appName", app_name);
+    let mode = doc! { "times": times };
+    let command = doc! { "configureFailPoint": "failCommand", "mode": mode, "data": data };
+    admin.database("admin").run_command(command).await?;
+    Ok(())
+}
+
+fn elsewhere<F: Future<Output = Result<()>>>(
+    act: impl FnOnce() -> F + Send + 'static,
+) -> impl FnOnce() + Send {
+    move || {
+        let thread = std::thread::spawn(|| tokio::runtime::Runtime::new()?.block_on(act()));
+        thread.join().unwrap().unwrap();
     }
 }
 
@@ -194,6 +212,10 @@ pub fn request(key: &str, mode: Mode) -> AcquireRequest {
 
 pub fn past() -> Bson {
     DateTime::from_millis(1_600_000_000_000).into()
+}
+
+pub fn soon(ms: i64) -> Bson {
+    DateTime::from_millis(DateTime::now().timestamp_millis() + ms).into()
 }
 
 /// A record that is free, with every optional field.

@@ -10,7 +10,7 @@ use doclock::{
 };
 use mongodb::bson::{Bson, DateTime, Document, doc};
 
-use super::fixture::{Fixture, dead, free, past, request, secs};
+use super::fixture::{Fixture, dead, free, past, request, secs, soon};
 
 const SKEW: Duration = Duration::from_millis(500);
 const MODES: [Mode; 4] = [
@@ -19,10 +19,6 @@ const MODES: [Mode; 4] = [
     Mode::Permit { limit: 3 },
     Mode::Permit { limit: 256 },
 ];
-
-fn soon(ms: i64) -> Bson {
-    DateTime::from_millis(DateTime::now().timestamp_millis() + ms).into()
-}
 
 /// Two live holders and one dead one, of a mode.
 fn shared(mode: &str, limit: i64) -> Document {

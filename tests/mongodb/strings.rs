@@ -9,7 +9,7 @@ use mongodb::options::{Collation, CollationStrength, CreateCollectionOptions};
 
 use super::fixture::{Fixture, request, secs};
 
-const NAMES: [&str; 12] = [
+pub const NAMES: [&str; 12] = [
     "$$ROOT",
     "$$NOW",
     "$$REMOVE",

@@ -2,12 +2,13 @@
 
 use anyhow::Result;
 use doclock::{
-    AcquireRequest, Backend, ErrorKind, Mode, ReleaseOutcome, ReleaseRequest, RenewOutcome,
+    AcquireRequest, Backend, ErrorKind, Mode, Reason, ReleaseOutcome, ReleaseRequest, RenewOutcome,
     RenewRequest,
 };
 use mongodb::bson::{Document, doc};
 
-use super::fixture::{Fixture, free, past, request, secs};
+use super::fixture::{Fixture, free, past, request, secs, soon};
+use super::queue::{ending, fair};
 
 /// A take-over of one's own lock: the second request is a swap.
 async fn takeover(locks: &Fixture) -> Result<AcquireRequest> {
@@ -36,6 +37,88 @@ async fn a_swap_leaves_no_empty_shell() -> Result<()> {
     let record = locks.backend.inspect(&again.key).await?.unwrap();
     assert_eq!(record.holder(&again.id).unwrap().token, Some(grant.token));
     assert_eq!(record.rev, 1, "a new record");
+    Ok(())
+}
+
+/// Between the refusal and the place in the queue.
+#[tokio::test]
+async fn a_place_in_the_queue_is_none_in_what_took_the_records_place() -> Result<()> {
+    let locks = Fixture::new().await?;
+    let holder = request("k", Mode::Exclusive);
+    locks.granted(&holder).await?;
+    before_the_swap(&locks, None);
+    let mut waiter = fair("k", Mode::Exclusive);
+    locks.granted(&waiter).await?;
+    assert_eq!(locks.commands.take().len(), 3);
+    assert_eq!(locks.record(&waiter).await?.rev, 1, "a new record");
+
+    before_the_swap(&locks, Some(free()));
+    waiter = fair("k", Mode::Exclusive);
+    locks.granted(&waiter).await?;
+    assert_eq!(locks.commands.take().len(), 3, "its turn at once");
+    let record = locks.record(&waiter).await?;
+    assert!(record.queue.is_empty() && record.holders.len() == 1);
+
+    before_the_swap(&locks, Some(doc! { "name": "bob" }));
+    let error = locks.backend.acquire(&fair("k", Mode::Exclusive)).await;
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::CorruptRecord);
+    let bob = Some(doc! { "_id": "k", "name": "bob" });
+    assert_eq!(locks.document("k").await?, bob);
+    Ok(())
+}
+
+/// Whoever was first to fill the queue up, or ended this acquisition, was first.
+#[tokio::test]
+async fn who_comes_too_late_does_not_join() -> Result<()> {
+    let locks = Fixture::new().await?;
+    locks.granted(&request("k", Mode::Exclusive)).await?;
+    let mut waiter = fair("k", Mode::Exclusive);
+    locks.queued(&mut waiter).await?;
+    let long = doc! { "queue.0.expiresAt": soon(60_000), "queue.0.ttlMs": 60_000_i64 };
+    locks.set("k", long).await?;
+    let stands = locks.document("k").await?.unwrap();
+    let one = stands.get_array("queue")?[0].as_document().unwrap();
+    let crowd = (0..256).map(|index| {
+        let mut one = one.clone();
+        one.extend(doc! { "owner": format!("{index}"), "id": format!("{index}") });
+        one
+    });
+    let mut full = stands.clone();
+    full.insert("queue", crowd.collect::<Vec<_>>());
+    let mut closed = stands.clone();
+    let late = fair("k", Mode::Exclusive);
+    closed.insert("closed", late.id.as_str());
+    for (next, reason) in [(full, Reason::Queue), (closed, Reason::Closed)] {
+        locks.put("k", &stands).await?;
+        before_the_swap(&locks, Some(next.clone()));
+        let refused = locks.refused(&late).await?;
+        assert_eq!(refused.reason, reason);
+        assert_eq!(locks.document("k").await?, Some(next));
+    }
+    Ok(())
+}
+
+/// A waiter of its own: another acquisition of the owner came between.
+#[tokio::test]
+async fn one_owner_has_one_place_in_the_queue() -> Result<()> {
+    let locks = Fixture::new().await?;
+    locks.granted(&request("k", Mode::Exclusive)).await?;
+    let mut first = fair("k", Mode::Exclusive);
+    locks.queued(&mut first).await?;
+    let stands = locks.document("k").await?.unwrap();
+    let mut leave = ending(&first);
+    leave.queued = true;
+    locks.backend.release(&leave).await?;
+
+    before_the_swap(&locks, Some(stands));
+    let mut second = fair("k", Mode::Exclusive);
+    second.owner = first.owner.clone();
+    locks.queued(&mut second).await?;
+    let queue = locks.record(&second).await?.queue;
+    let ids: Vec<_> = queue.iter().map(|waiter| &waiter.claimant.id).collect();
+    assert_eq!(ids, [&second.id]);
+    let refused = locks.refused(&first).await?;
+    assert_eq!(refused.reason, Reason::Replaced);
     Ok(())
 }
 

@@ -1,18 +1,24 @@
 //! Random lock records, and requests that meet them: their owners and ids come from a pool so small that they collide.
 //!
-//! Every time is given relative to `now`. Nothing expires within seconds of it, so that neither the noise of a server's
-//! clock nor the time that a test takes changes a verdict.
+//! Every time is given relative to `now`. Nothing expires, begins or becomes due within seconds of it, so that neither
+//! the noise of a server's clock nor the time that a test takes changes a verdict.
+
+mod record;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use doclock::{
-    AcquireRequest, Claimant, Holder, Key, Label, LeaseId, LockRecord, Mode, Owner, Payload,
-    ReleaseRequest, RenewRequest, Timestamp, Ttl, Waiter, Watched,
+    AcquireRequest, Claimant, Key, Label, LeaseId, Linger, LockRecord, Mode, Owner, Payload,
+    Queueing, ReleaseRequest, RenewRequest, Slot, SlotStart, Timestamp, Ttl, WAITER_TTL, Waiter,
+    Watched,
 };
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+
+use record::past;
+pub use record::record;
 
 /// Owners that a careless backend would take for something else.
 const OWNERS: [&str; 4] = ["$$ROOT", "a.b[0] $holders", "\"'`\\ :id #me", "🦀 𝕠𝕨𝕟𝕖𝕣"];
@@ -25,36 +31,165 @@ const TEXTS: [&str; 6] = [
     "attribute_not_exists(pk)",
     "🔒",
 ];
-/// The year 9999.
-const PINNED: i64 = 253_402_300_799_000;
 const HOUR: i64 = 3_600_000;
 
 /// A record, or none, and an attempt to acquire.
 pub fn acquire(now: Timestamp) -> impl Strategy<Value = (Option<LockRecord>, AcquireRequest)> {
     let optional = (option::of(label()), option::of(payload()), any::<bool>());
     let request = (key(), claimant(), mode(), ttl(), 1_u64..4, optional);
+    let request = request.prop_map(|(key, claimant, mode, ttl, seq, optional)| {
+        let mut request = AcquireRequest::new(&key, &claimant.owner, mode, ttl);
+        (request.id, request.seq) = (claimant.id, seq);
+        (request.label, request.data, request.waiting) = optional;
+        request
+    });
     let watched = option::weighted(0.2, (any::<Index>(), 0_u64..2));
-    (option::weighted(0.95, record(now)), request, watched).prop_map(
-        |(record, (key, claimant, mode, ttl, seq, optional), watched)| {
-            let mut request = AcquireRequest::new(&key, &claimant.owner, mode, ttl);
-            (request.id, request.seq) = (claimant.id, seq);
-            (request.label, request.data, request.waiting) = optional;
-            let holders = record.as_ref().map_or(&[][..], |record| &record.holders);
-            if let Some((which, off)) = watched.filter(|_| !holders.is_empty()) {
-                let holder = which.get(holders);
-                let seq = holder.seq + off;
-                request.watched = holder
-                    .id()
-                    .map(|id| Watched {
-                        id: id.clone(),
-                        seq,
-                    })
-                    .into_iter()
-                    .collect();
-            }
-            (record, request)
+    let slot = option::weighted(0.25, slot(now));
+    let case = (
+        option::weighted(0.95, record(now)),
+        request,
+        queueing(),
+        slot,
+        watched,
+    );
+    case.prop_map(move |(mut record, mut request, queueing, slot, watched)| {
+        if let Some(record) = &mut record {
+            queueing.apply(&mut request, record, now);
+            let holder = watched.filter(|_| !record.holders.is_empty());
+            let holder = holder.map(|(which, off)| (which.get(&record.holders), off));
+            request.watched = holder
+                .and_then(|(holder, off)| {
+                    let id = holder.id()?.clone();
+                    let seq = holder.seq + off;
+                    Some(Watched { id, seq })
+                })
+                .into_iter()
+                .collect();
+        }
+        if let Some(slot) = slot {
+            request.slot = Some(slot.of(record.as_ref()));
+            // A scheduled job runs alone.
+            request.mode = Mode::Exclusive;
+        }
+        (record, request)
+    })
+}
+
+/// How a request queues, before it is known who does.
+#[derive(Clone, Debug)]
+struct AnyQueueing {
+    queueing: Queueing,
+    /// One of those who stand there.
+    stands: Option<Index>,
+    /// For what the present holders have.
+    alike: bool,
+    queued: u8,
+    /// Its place is due to be refreshed, and dead perhaps.
+    due: Option<bool>,
+}
+
+fn queueing() -> impl Strategy<Value = AnyQueueing> {
+    let queueing = select(vec![Queueing::Never, Queueing::WhenNeeded, Queueing::Fair]);
+    let stands = option::weighted(0.3, any::<Index>());
+    let alike = prop::bool::weighted(0.3);
+    (queueing, stands, alike, 0_u8..10, option::of(any::<bool>())).prop_map(
+        |(queueing, stands, alike, queued, due)| AnyQueueing {
+            queueing,
+            stands,
+            alike,
+            queued,
+            due,
         },
     )
+}
+
+impl AnyQueueing {
+    fn apply(&self, request: &mut AcquireRequest, record: &mut LockRecord, now: Timestamp) {
+        request.queueing = self.queueing;
+        if self.alike && !record.mode.same_kind(request.mode) {
+            request.mode = record.mode;
+        }
+        let queue = &mut record.queue;
+        if let Some(which) = self.stands.filter(|_| !queue.is_empty()) {
+            let waiter = which.get(queue);
+            request.owner = waiter.claimant.owner.clone();
+            (request.id, request.mode) = (waiter.claimant.id.clone(), waiter.mode);
+        }
+        let mine = |waiter: &&mut Waiter| waiter.claimant.owner == request.owner;
+        let mine = queue.iter_mut().find(mine);
+        let stands = mine
+            .as_ref()
+            .is_some_and(|mine| mine.claimant.id == request.id);
+        request.queued = self.queued < if stands { 8 } else { 2 };
+        if let (Some(mine), Some(dead)) = (mine, self.due) {
+            // For as long as a test takes.
+            mine.ttl = WAITER_TTL;
+            mine.expires_at = at(now, if dead { -5000 } else { 3500 });
+        }
+    }
+}
+
+/// A slot, before it is known which ones a record remembers.
+#[derive(Clone, Debug)]
+struct AnySlot {
+    /// One that has not begun.
+    future: Option<Timestamp>,
+    /// Near the one that began last, or the one that was done last.
+    near_started: bool,
+    off: i64,
+    /// If there is none.
+    otherwise: Timestamp,
+    every: bool,
+    until_done: bool,
+}
+
+fn slot(now: Timestamp) -> impl Strategy<Value = AnySlot> {
+    let off = select(vec![-HOUR, -1, 0, 1, 10_000]);
+    let future = far(20_000..=HOUR).prop_map(move |ahead| at(now, ahead));
+    let near = (any::<bool>(), off, past(now));
+    (
+        option::weighted(0.1, future),
+        near,
+        any::<bool>(),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(future, (near_started, off, otherwise), every, until_done)| AnySlot {
+                future,
+                near_started,
+                off,
+                otherwise,
+                every,
+                until_done,
+            },
+        )
+}
+
+impl AnySlot {
+    fn of(&self, record: Option<&LockRecord>) -> Slot {
+        let mut slot = Slot::new(self.start(record));
+        slot.until_done = self.until_done;
+        slot
+    }
+
+    fn start(&self, record: Option<&LockRecord>) -> SlotStart {
+        if let Some(future) = self.future {
+            return SlotStart::At(future);
+        }
+        let known = record.and_then(|record| {
+            if self.near_started {
+                record.slot_started
+            } else {
+                record.slot_done
+            }
+        });
+        let start = known.map_or(self.otherwise, |known| at(known, self.off));
+        if self.every {
+            // The first whole multiple of a period as long as that; it lasts for as long again.
+            return SlotStart::Every(Duration::from_millis(start.as_millis().unsigned_abs()));
+        }
+        SlotStart::At(start)
+    }
 }
 
 /// A record, or none, and a renewal: mostly of a lease that is there.
@@ -98,112 +233,44 @@ pub fn renew(now: Timestamp) -> impl Strategy<Value = (Option<LockRecord>, Renew
     )
 }
 
-/// A record, or none, and a release: mostly of a lease that is there.
+/// A record, or none, and a release: mostly of a lease or of a place in the queue that is there.
 pub fn release(now: Timestamp) -> impl Strategy<Value = (Option<LockRecord>, ReleaseRequest)> {
-    (renew(now), prop::bool::weighted(0.1)).prop_map(|((record, renewal), again)| {
-        let closed = record.as_ref().and_then(|record| record.closed.as_ref());
-        let id = closed.filter(|_| again).unwrap_or(&renewal.id);
-        let request = ReleaseRequest::new(&renewal.key, &renewal.owner, id);
-        (record, request)
-    })
-}
-
-/// Whatever a record can be, reachable or not, as long as it is well-formed.
-pub fn record(now: Timestamp) -> impl Strategy<Value = LockRecord> {
-    let holders = prop::collection::vec(holder(now), 0..=3);
-    let queue = prop_oneof![
-        3 => Just(Vec::new()),
-        1 => prop::collection::vec(waiter(now), 1..=3),
-    ];
-    let past = move || option::weighted(0.3, (1..48 * HOUR).prop_map(move |ago| at(now, -ago)));
-    let rest = (
-        past(),
-        option::weighted(0.5, claimant()),
-        past(),
-        past(),
-        option::weighted(0.15, Just(Timestamp::from_millis(PINNED))),
-        option::weighted(0.3, payload()),
-        option::weighted(
-            0.9,
-            (-1..96 * HOUR / 1000).prop_map(move |ahead| whole_second(now, ahead)),
-        ),
-    );
-    (0_u64..1000, token(now), mode(), holders, queue, rest).prop_map(
-        move |(rev, token, mode, holders, queue, rest)| {
-            let mut record = LockRecord::new(mode);
-            (record.rev, record.token) = (rev, token);
-            for (index, mut holder) in holders.into_iter().enumerate() {
-                // In the order of their grants, and one for each owner.
-                holder.acquired_at = at(now, i64::try_from(index).unwrap() * 7 - 2 * HOUR);
-                holder.token = holder
-                    .claimant
-                    .as_ref()
-                    .map(|_| token.saturating_sub(holder.seq % 3));
-                if record
-                    .holders
-                    .iter()
-                    .all(|other| holder.owner().is_none() || other.owner() != holder.owner())
-                {
-                    record.holders.push(holder);
-                }
+    let waits = option::weighted(0.4, any::<Index>());
+    let linger = option::weighted(0.4, (ttl(), option::weighted(0.8, 20_000_u64..30_000)));
+    let done = option::weighted(0.3, slot(now));
+    (
+        renew(now),
+        prop::bool::weighted(0.1),
+        waits,
+        0_u8..10,
+        linger,
+        done,
+    )
+        .prop_map(|((record, renewal), again, waits, queued, linger, done)| {
+            let seen = record.as_ref();
+            let queue = seen.map_or(&[][..], |record| &record.queue);
+            let waiter = waits
+                .filter(|_| !queue.is_empty())
+                .map(|which| which.get(queue));
+            let mut request = ReleaseRequest::new(&renewal.key, &renewal.owner, &renewal.id);
+            if let Some(waiter) = waiter {
+                request.owner = waiter.claimant.owner.clone();
+                request.id = waiter.claimant.id.clone();
             }
-            for waiter in queue {
-                if record
-                    .queue
-                    .iter()
-                    .all(|other: &Waiter| other.claimant.owner != waiter.claimant.owner)
-                {
-                    record.queue.push(waiter);
-                }
+            if let Some(closed) = seen.and_then(|seen| seen.closed.as_ref()).filter(|_| again) {
+                request.id = closed.clone();
             }
-            let (free_at, closed, started, done, pinned, state, purge_at) = rest;
-            record.free_at = free_at;
-            record.closed = closed.map(|claimant| claimant.id);
-            (record.slot_started, record.slot_done, record.pinned) = (started, done, pinned);
-            (record.state, record.purge_at) = (state, purge_at);
-            record
-        },
-    )
-}
-
-fn holder(now: Timestamp) -> impl Strategy<Value = Holder> {
-    let lease = ttl().prop_flat_map(move |ttl| (Just(ttl), expiry(now, ttl)));
-    let text = (
-        option::weighted(0.3, label()),
-        option::weighted(0.3, payload()),
-    );
-    (option::weighted(0.93, claimant()), lease, 0_u64..4, text).prop_map(
-        move |(claimant, (ttl, expires_at), seq, (label, data))| {
-            let mut holder = Holder::new(claimant, now, expires_at, ttl, seq);
-            (holder.label, holder.data) = (label, data);
-            holder
-        },
-    )
-}
-
-fn waiter(now: Timestamp) -> impl Strategy<Value = Waiter> {
-    let lease = prop_oneof![
-        // An entry of the queue lives for 6 s: a longer one, for the sake of the test's own time.
-        3 => far(20_000..=60_000).prop_map(move |ahead| at(now, ahead)),
-        3 => far(3000..=HOUR).prop_map(move |ago| at(now, -ago)),
-        1 => far(HOUR..=2 * HOUR).prop_map(move |late| at(now, late)),
-    ];
-    (claimant(), mode(), far(1..=HOUR), lease, 0_u64..9).prop_map(
-        move |(claimant, mode, ago, expires_at, seq)| {
-            let ttl = Ttl::new(Duration::from_mins(1)).unwrap();
-            Waiter::new(claimant, mode, at(now, -ago), expires_at, ttl, seq)
-        },
-    )
-}
-
-/// Over for at least 3 s, or not before 20 s from now, or implausibly late by hours.
-fn expiry(now: Timestamp, ttl: Ttl) -> impl Strategy<Value = Timestamp> {
-    let ttl = ttl.as_millis();
-    prop_oneof![
-        4 => far(3000..=30 * HOUR).prop_map(move |ago| at(now, -ago)),
-        5 => far(20_000..=ttl).prop_map(move |ahead| at(now, ahead)),
-        1 => far(HOUR..=40 * HOUR).prop_map(move |late| at(now, ttl + late)),
-    ]
+            request.queued = queued < if waiter.is_some() { 7 } else { 2 };
+            request.linger = linger.map(|(ttl, left)| Linger {
+                ttl,
+                left: Duration::from_millis(left.unwrap_or(0)),
+            });
+            request.slot_done = done.and_then(|slot| match slot.start(seen) {
+                SlotStart::At(start) => Some(start),
+                _ => None,
+            });
+            (record, request)
+        })
 }
 
 fn far(range: RangeInclusive<i64>) -> RangeInclusive<i64> {
@@ -215,7 +282,7 @@ fn ttl() -> impl Strategy<Value = Ttl> {
     seconds.prop_map(|seconds| Ttl::new(Duration::from_secs(seconds)).unwrap())
 }
 
-fn mode() -> impl Strategy<Value = Mode> {
+fn mode() -> impl Strategy<Value = Mode> + Clone {
     prop_oneof![
         2 => Just(Mode::Exclusive),
         2 => Just(Mode::Shared),
@@ -224,18 +291,8 @@ fn mode() -> impl Strategy<Value = Mode> {
     ]
 }
 
-/// Below and above what server time in microseconds is.
-fn token(now: Timestamp) -> impl Strategy<Value = u64> {
-    let micros = now.as_millis().unsigned_abs() * 1000;
-    prop_oneof![
-        0_u64..100,
-        micros - 1_000_000..micros,
-        micros + 1_000_000_000..micros + 2_000_000_000
-    ]
-}
-
 /// An id belongs to one owner, as it is random in truth.
-fn claimant() -> impl Strategy<Value = Claimant> {
+fn claimant() -> impl Strategy<Value = Claimant> + Clone {
     (select(OWNERS.to_vec()), 1..=2).prop_map(|(owner, n)| Claimant {
         owner: Owner::new(owner).unwrap(),
         id: LeaseId::new(format!("{owner}-{n}")).unwrap(),
@@ -260,8 +317,4 @@ fn text() -> impl Strategy<Value = &'static str> {
 
 fn at(now: Timestamp, ms: i64) -> Timestamp {
     Timestamp::from_millis(now.as_millis() + ms)
-}
-
-fn whole_second(now: Timestamp, seconds: i64) -> Timestamp {
-    Timestamp::from_millis((now.as_millis() / 1000 + seconds) * 1000)
 }

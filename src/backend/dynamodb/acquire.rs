@@ -1,42 +1,78 @@
 //! Acquiring: the server decides the plain cases in one request, the shared loop the rest.
 
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
 use crate::backend::store::{Seen, Store, Written};
 use crate::backend::{AcquireRequest, Grant};
-use crate::rules::{ServerTime, Verdict, admit};
-use crate::{Error, ErrorKind, Holder, Key, LockRecord, Mode, Result};
+use crate::rules::ServerTime;
+use crate::{Error, ErrorKind, Holder, LockRecord, Mode, Result};
 
 use super::DynamoBackend;
+use super::claim::{Lingers, claim};
 use super::expression::Expression;
 use super::field::Fields;
 use super::grant::{mine, new_holder, plain_grant, replacement};
+use super::look::no_time;
+use super::queue::place;
 use super::record::{Item, decode, text};
-use super::renew::TRIES;
 use super::request::{Exchange, Update};
 
+/// One attempt to acquire.
+pub(super) struct Attempt<'a> {
+    pub(super) backend: &'a DynamoBackend,
+    /// Where the rests of minimum holds stand in the item that was seen last.
+    lingers: Mutex<Lingers>,
+}
+
 #[async_trait]
-impl Store for DynamoBackend {
+impl Store for Attempt<'_> {
     async fn try_acquire(&self, request: &AcquireRequest) -> Result<Written> {
+        // Which slot it is cannot be told before an answer told the time.
+        if request.slot.is_some() {
+            return self.read(request).await;
+        }
         if request.waiting
             && let Some(seen) = self.look(request).await?
         {
-            return Ok(Written::Refused(Box::new(seen)));
+            return Ok(seen);
         }
-        let time = self.write_time();
+        let time = self.backend.write_time();
         let creates = request.mode == Mode::Exclusive && is_verified(&time);
         let holder = new_holder(request, &time);
         let expression = plain_grant(request, &holder, &time, creates);
-        match self
-            .update(&request.key, request.timeout, &expression)
-            .await?
-        {
+        match self.update(request, &expression).await? {
             Update::Applied(item, exchange) => self.granted(request, &holder, &item, &exchange),
             // It would have been created: something stands there, and something on the way dropped it.
-            Update::Refused(None, _) if creates => self.read_again(request).await,
-            Update::Refused(item, _) => self.refusal(request, item).await,
+            Update::Refused(None, _) if creates => self.read(request).await,
+            Update::Refused(item, _) => self.shown(request, item).await,
+        }
+    }
+
+    async fn grant(
+        &self,
+        request: &AcquireRequest,
+        seen: &Seen,
+        next: &LockRecord,
+    ) -> Result<Written> {
+        let known = self.lingers().clone();
+        match claim(request, seen, next, known) {
+            Some(expression) => self.write(request, &expression, next).await,
+            None => self.swap(request, seen, next).await,
+        }
+    }
+
+    async fn enqueue(
+        &self,
+        request: &AcquireRequest,
+        seen: &Seen,
+        next: &LockRecord,
+    ) -> Result<Written> {
+        let record = seen.record.as_ref();
+        match record.and_then(|record| place(request, record, next)) {
+            Some(expression) => self.write(request, &expression, next).await,
+            None => self.swap(request, seen, next).await,
         }
     }
 
@@ -47,26 +83,10 @@ impl Store for DynamoBackend {
         next: &LockRecord,
     ) -> Result<Written> {
         if seen.record.is_none() && !is_verified(&seen.time) {
-            return Err(no_time());
+            return Err(no_time("no lock is created"));
         }
         let expression = replacement(seen, next);
-        match self
-            .update(&request.key, request.timeout, &expression)
-            .await?
-        {
-            Update::Applied(_, exchange) => Ok(match next.holder(&request.id) {
-                Some(holder) => Written::Granted(Grant {
-                    token: next.token,
-                    validity: self.validity(&exchange, holder, request.ttl, request.margin),
-                }),
-                None => Written::Refused(Box::new(Seen {
-                    record: Some(next.clone()),
-                    time: seen.time,
-                })),
-            }),
-            Update::Refused(None, _) => self.read_again(request).await,
-            Update::Refused(item, _) => self.refusal(request, item).await,
-        }
+        self.write(request, &expression, next).await
     }
 
     /// A sharer's token may have been followed by others: it gets a new one.
@@ -78,25 +98,28 @@ impl Store for DynamoBackend {
     ) -> Result<Grant> {
         if let (Mode::Exclusive, Some(record)) = (request.mode, &seen.record) {
             // It bounds the server's time of this answer as its `Date` does.
-            let validity = self.validity_at(seen.time.stamp, holder, holder.ttl, request.margin);
+            let validity =
+                self.backend
+                    .validity_at(seen.time.stamp, holder, holder.ttl, request.margin);
             return Ok(Grant {
                 token: record.token,
                 validity,
+                slot: request.slot.and(record.slot_started),
             });
         }
         let owner = holder.owner().unwrap_or(&request.owner);
         let expression = mine(Expression::retoken(), owner, &request.id)
             .value("mode", text(request.mode.name()));
-        let update = self
-            .update(&request.key, request.timeout, &expression)
-            .await?;
-        if let Update::Applied(item, exchange) = update {
+        if let Update::Applied(item, exchange) = self.update(request, &expression).await? {
             let record = decode(&item)?;
             if let Some(holder) = record.holder(&request.id) {
-                let validity = self.validity(&exchange, holder, holder.ttl, request.margin);
+                let validity = self
+                    .backend
+                    .validity(&exchange, holder, holder.ttl, request.margin);
                 return Ok(Grant {
                     token: record.token,
                     validity,
+                    slot: request.slot.and(record.slot_started),
                 });
             }
         }
@@ -107,54 +130,47 @@ impl Store for DynamoBackend {
     }
 }
 
-impl DynamoBackend {
-    /// Looks before it writes: a read costs half a unit, a refused write a whole one. `None`: the plain write is
-    /// worth a try, or what stands there must be read consistently.
-    async fn look(&self, request: &AcquireRequest) -> Result<Option<Seen>> {
-        let item = self
-            .read(&request.key, false, Some(request.timeout))
-            .await?;
-        let seen = self.seen(request, item).await?;
-        let worth_it = match (
-            &seen.record,
-            admit(seen.record.as_ref(), request, &seen.time),
-        ) {
-            (Some(record), Verdict::Granted(next)) => {
-                next.holders.len() == record.holders.len() + 1
-                    && next.queue.len() == record.queue.len()
-            }
-            (None, _) | (_, Verdict::Existing(_)) => true,
-            (_, Verdict::Held { .. }) => false,
-        };
-        Ok((!worth_it).then_some(seen))
-    }
-
-    /// What an answer shows, with a time to judge it by.
-    async fn seen(&self, request: &AcquireRequest, mut item: Option<Item>) -> Result<Seen> {
-        for _ in 0..TRIES {
-            let record = item.as_ref().map(decode).transpose()?;
-            if let Some(time) = self.judging_time(record.as_ref()) {
-                return Ok(Seen { record, time });
-            }
-            item = self.read(&request.key, true, Some(request.timeout)).await?;
+impl<'a> Attempt<'a> {
+    pub(super) fn new(backend: &'a DynamoBackend) -> Self {
+        Self {
+            backend,
+            lingers: Mutex::default(),
         }
-        Err(Error::new(
-            ErrorKind::Unavailable,
-            "this machine's clocks jump: try again when they run evenly",
-        ))
     }
 
-    async fn refusal(&self, request: &AcquireRequest, item: Option<Item>) -> Result<Written> {
-        let seen = self.seen(request, item).await?;
-        Ok(Written::Refused(Box::new(seen)))
+    pub(super) fn lingers(&self) -> MutexGuard<'_, Lingers> {
+        self.lingers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn read_again(&self, request: &AcquireRequest) -> Result<Written> {
-        let item = self.read(&request.key, true, Some(request.timeout)).await?;
-        self.refusal(request, item).await
+    async fn update(&self, request: &AcquireRequest, expression: &Expression) -> Result<Update> {
+        let sent = self
+            .backend
+            .update(&request.key, request.timeout, expression);
+        sent.await
     }
 
-    /// A plain grant's token and validity. The rest of the item is not read: the grant stands whatever is in it.
+    /// Writes what was decided, `next` or the part of it that is mine.
+    async fn write(
+        &self,
+        request: &AcquireRequest,
+        expression: &Expression,
+        next: &LockRecord,
+    ) -> Result<Written> {
+        match (
+            self.update(request, expression).await?,
+            next.holder(&request.id),
+        ) {
+            (Update::Applied(item, exchange), Some(holder)) => {
+                self.granted(request, holder, &item, &exchange)
+            }
+            // What others did meanwhile counts as well: it may be my turn now.
+            (Update::Applied(item, _), None) => self.shown(request, Some(item)).await,
+            (Update::Refused(None, _), _) => self.read(request).await,
+            (Update::Refused(item, _), _) => self.shown(request, item).await,
+        }
+    }
+
+    /// A grant's token and validity. The rest of the item is not read: the grant stands whatever is in it.
     fn granted(
         &self,
         request: &AcquireRequest,
@@ -162,33 +178,19 @@ impl DynamoBackend {
         item: &Item,
         exchange: &Exchange,
     ) -> Result<Written> {
-        let token = Fields::of(item).unsigned("token")?;
-        let validity = self.validity(exchange, holder, request.ttl, request.margin);
-        Ok(Written::Granted(Grant { token, validity }))
+        let fields = Fields::of(item);
+        let slot = request
+            .slot
+            .map(|_| fields.time("slot_started"))
+            .transpose()?;
+        Ok(Written::Granted(Grant {
+            token: fields.unsigned("token")?,
+            validity: self
+                .backend
+                .validity(exchange, holder, request.ttl, request.margin),
+            slot,
+        }))
     }
-
-    /// The record of a refused write that needs one to be refused: what `ALL_OLD` brought, or a read.
-    pub(super) async fn refused(
-        &self,
-        key: &Key,
-        timeout: Duration,
-        item: Option<Item>,
-    ) -> Result<Option<LockRecord>> {
-        let item = match item {
-            Some(item) => Some(item),
-            None => self.read(key, true, Some(timeout)).await?,
-        };
-        item.as_ref().map(decode).transpose()
-    }
-}
-
-/// No record is created on an unverified clock: its first token could be one that was issued before.
-fn no_time() -> Error {
-    Error::new(
-        ErrorKind::Unsupported,
-        "DynamoDB's responses bring no usable `Date` header, without which no lock is created: let the proxy in \
-         between pass `Date` and `x-amzn-requestid`",
-    )
 }
 
 pub(super) fn is_verified(time: &ServerTime) -> bool {

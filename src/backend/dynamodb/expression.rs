@@ -3,6 +3,7 @@
 //! `token mode limit state owner data` and more are reserved words, so each name is a `#placeholder`; an owner's
 //! map key is one too. A placeholder that is not bound stands for the attribute of the same name.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -13,7 +14,7 @@ use super::record::{number, text};
 
 /// A well-formed record. The optional fields too: a record that is free but broken is refused by the server, and
 /// what it returns then decodes to the error.
-const SHAPE: &str = "#v = :v \
+pub(super) const SHAPE: &str = "#v = :v \
     AND attribute_type(#holders, :map) AND attribute_type(#queue, :map) AND attribute_type(#tickets, :map) \
     AND #token BETWEEN :zero AND :most AND #rev BETWEEN :zero AND :most \
     AND ((#mode IN (:exclusive, :shared) AND #limit = :zero) \
@@ -27,7 +28,7 @@ const SHAPE: &str = "#v = :v \
     AND (attribute_not_exists(#closed) OR attribute_type(#closed, :text))";
 
 /// The acquisition was not released yet: this is no late duplicate.
-const OPEN: &str = "(attribute_not_exists(#closed) OR #closed <> :id)";
+pub(super) const OPEN: &str = "(attribute_not_exists(#closed) OR #closed <> :id)";
 
 /// Nobody queues.
 const NO_QUEUE: &str = "size(#queue) = :zero AND size(#tickets) = :zero";
@@ -46,8 +47,8 @@ const MINE: &str = "#holders.#me.#id = :id AND #holders.#me.#owner = :owner \
 pub(super) struct Expression {
     pub(super) update: String,
     pub(super) condition: String,
-    names: HashMap<&'static str, String>,
-    values: HashMap<&'static str, AttributeValue>,
+    names: HashMap<Cow<'static, str>, String>,
+    values: HashMap<Cow<'static, str>, AttributeValue>,
 }
 
 impl Expression {
@@ -98,7 +99,6 @@ impl Expression {
 
     /// A longer life for my entry. The ttl is never lowered, and on request neither is the expiry.
     pub(super) fn renewal(restamp: bool, exclusive: bool, keep_later: bool) -> Self {
-        let when = |on: bool, text: &'static str| if on { text } else { "" };
         Self::new(
             format!(
                 "SET #holders.#me.#expires_at = :expires, #holders.#me.#ttl_ms = :ttl, \
@@ -115,21 +115,54 @@ impl Expression {
         )
     }
 
-    /// The end of my entry.
-    pub(super) fn release() -> Self {
+    /// The end of my entry. `linger`: something stays in its place; `slot`: a slot's run succeeded.
+    pub(super) fn release(linger: bool, slot: bool) -> Self {
         Self::new(
-            "SET #rev = #rev + :one, #free_at = :now, #closed = :id REMOVE #holders.#me",
-            format!("{SHAPE} AND {MINE}"),
+            format!(
+                "SET #rev = #rev + :one, #free_at = :now, #closed = :id{}{} REMOVE #holders.#me",
+                when(linger, ", #holders.#linger = :linger"),
+                when(slot, ", #slot_done = :slot"),
+            ),
+            format!(
+                "{SHAPE} AND {MINE}{}",
+                when(
+                    slot,
+                    " AND (attribute_not_exists(#slot_done) OR #slot_done <= :slot)"
+                ),
+            ),
         )
     }
 
-    pub(super) fn name(mut self, placeholder: &'static str, name: impl Into<String>) -> Self {
-        self.names.insert(placeholder, name.into());
+    /// Under one condition more.
+    pub(super) fn and(mut self, condition: &str) -> Self {
+        self.condition.push_str(" AND ");
+        self.condition.push_str(condition);
         self
     }
 
-    pub(super) fn value(mut self, placeholder: &'static str, value: AttributeValue) -> Self {
-        self.values.insert(placeholder, value);
+    /// And without this.
+    pub(super) fn remove(mut self, path: &str) -> Self {
+        let more = self.update.contains(" REMOVE ");
+        self.update.push_str(if more { ", " } else { " REMOVE " });
+        self.update.push_str(path);
+        self
+    }
+
+    pub(super) fn name(
+        mut self,
+        placeholder: impl Into<Cow<'static, str>>,
+        name: impl Into<String>,
+    ) -> Self {
+        self.names.insert(placeholder.into(), name.into());
+        self
+    }
+
+    pub(super) fn value(
+        mut self,
+        placeholder: impl Into<Cow<'static, str>>,
+        value: AttributeValue,
+    ) -> Self {
+        self.values.insert(placeholder.into(), value);
         self
     }
 
@@ -158,6 +191,10 @@ impl Expression {
             })
         })
     }
+}
+
+fn when(on: bool, text: &'static str) -> &'static str {
+    if on { text } else { "" }
 }
 
 fn constant(word: &str) -> Option<AttributeValue> {

@@ -1,6 +1,7 @@
 //! Locks as items of a DynamoDB table.
 
 mod acquire;
+mod claim;
 mod clock;
 mod error;
 mod expression;
@@ -8,6 +9,8 @@ mod field;
 mod grant;
 mod keys;
 mod list;
+mod look;
+mod queue;
 mod record;
 mod release;
 mod renew;
@@ -32,6 +35,7 @@ use crate::record::ListPage;
 use crate::time::{Clock, SystemClock};
 use crate::{Key, LockRecord, Result};
 
+use acquire::Attempt;
 use clock::IntervalClock;
 use keys::Keys;
 
@@ -42,8 +46,10 @@ const MAX_CLOCK_SKEW: Duration = Duration::from_mins(5);
 
 /// Locks in a DynamoDB table: one item per key, in a table of its own or beside other items.
 ///
-/// Free, contended or renewed, a call is one request; a first look at a new key on a cold start, and taking over from
-/// a dead holder, are two. Time is DynamoDB's own, as its responses' `Date` headers tell it: this machine's clock may
+/// Free, contended, renewed or released, a call is one request; a first look at a new key on a cold start, and taking
+/// over from a dead holder, are two. A waiter polls by a read; to join the queue, to refresh its place every two seconds
+/// and to take its turn is one write more each, and to leave is one. A scheduled run is a read, and a write if it is
+/// granted. Time is DynamoDB's own, as its responses' `Date` headers tell it: this machine's clock may
 /// be wrong.
 ///
 /// Clones share what they learned of DynamoDB's time, and clones are cheap. The SDK's retries are off for the requests
@@ -170,7 +176,11 @@ impl Backend for DynamoBackend {
     async fn acquire(&self, request: &AcquireRequest) -> Result<AcquireOutcome> {
         let attempt = async {
             super::check_supported(request)?;
-            within(request.timeout, store::acquire(self, request)).await
+            within(
+                request.timeout,
+                store::acquire(&Attempt::new(self), request),
+            )
+            .await
         };
         let named = |error: crate::Error| error.with_operation("acquire").with_key(&request.key);
         attempt.await.map_err(named)

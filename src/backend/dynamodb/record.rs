@@ -16,17 +16,21 @@ pub(super) type Item = HashMap<String, AttributeValue>;
 
 /// Where an owner's entries stand: it becomes part of a path, so it must not be the owner itself.
 pub(super) fn entry_key(owner: &Owner) -> String {
-    let digest = Sha256::digest(owner.as_str().as_bytes());
+    hash(owner.as_str())
+}
+
+/// Where the rest of an acquisition's minimum hold stands. No owner's entry: no hash looks like this.
+pub(super) fn linger_key(id: &LeaseId) -> String {
+    format!("linger-{}", hash(id.as_str()))
+}
+
+fn hash(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
     let hex = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
     let bytes = digest.iter().take(16);
     bytes
         .flat_map(|byte| [hex(byte >> 4), hex(byte & 15)])
         .collect()
-}
-
-/// Nobody's entry: no hash looks like this.
-fn linger_key(index: usize) -> String {
-    format!("linger-{index:03}")
 }
 
 pub(super) fn number(value: impl ToString + Copy) -> AttributeValue {
@@ -70,30 +74,47 @@ pub(super) fn decode(item: &Item) -> Result<LockRecord> {
     Ok(record)
 }
 
+/// What stays of minimum holds, with the keys of the entries: a record does not tell them.
+pub(super) fn lingers(item: &Item) -> Result<Vec<(String, Holder)>> {
+    let entries = Fields::of(item).entries("holders")?;
+    let mut lingers = Vec::new();
+    for key in entries.names() {
+        let entry = entries.entries(key)?;
+        if !entry.has("owner") {
+            lingers.push((key.to_owned(), holder(key, &entry)?));
+        }
+    }
+    Ok(lingers)
+}
+
 fn holders(entries: &Fields<'_>) -> Result<Vec<Holder>> {
     let mut holders = Vec::new();
     for key in entries.names() {
-        let entry = entries.entries(key)?;
-        let claimant = match (entry.has("owner"), entry.has("id")) {
-            (false, false) => None,
-            _ => Some(claimant(key, &entry)?),
-        };
-        let mut holder = Holder::new(
-            claimant,
-            entry.time("acquired_at")?,
-            entry.time("expires_at")?,
-            ttl(&entry)?,
-            entry.unsigned("seq")?,
-        );
-        holder.label = entry.optional("label", |entry, name| {
-            Label::new(entry.text(name)?).map_err(|_| entry.wrong(name, "is no label"))
-        })?;
-        holder.data = entry.optional("data", payload)?;
+        let holder = holder(key, &entries.entries(key)?)?;
         holders.push((holder.acquired_at, key, holder));
     }
     // A map has no order of its own; the same record must always read the same.
     holders.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
     Ok(holders.into_iter().map(|(_, _, holder)| holder).collect())
+}
+
+fn holder(key: &str, entry: &Fields<'_>) -> Result<Holder> {
+    let claimant = match (entry.has("owner"), entry.has("id")) {
+        (false, false) => None,
+        _ => Some(claimant(key, entry)?),
+    };
+    let mut holder = Holder::new(
+        claimant,
+        entry.time("acquired_at")?,
+        entry.time("expires_at")?,
+        ttl(entry)?,
+        entry.unsigned("seq")?,
+    );
+    holder.label = entry.optional("label", |entry, name| {
+        Label::new(entry.text(name)?).map_err(|_| entry.wrong(name, "is no label"))
+    })?;
+    holder.data = entry.optional("data", payload)?;
+    Ok(holder)
 }
 
 fn queue(entries: &Fields<'_>, tickets: &Fields<'_>) -> Result<Vec<Waiter>> {
@@ -146,7 +167,8 @@ fn ttl(entry: &Fields<'_>) -> Result<Ttl> {
 pub(super) fn encode(record: &LockRecord) -> Vec<(&'static str, Option<AttributeValue>)> {
     let holders = record.holders.iter().enumerate();
     let holders = holders.map(|(index, holder)| {
-        let key = holder.owner().map_or_else(|| linger_key(index), entry_key);
+        let nobodys = || format!("linger-{index:03}");
+        let key = holder.owner().map_or_else(nobodys, entry_key);
         (key, AttributeValue::M(holder_entry(holder)))
     });
     let waiter_key = |waiter: &Waiter| entry_key(&waiter.claimant.owner);
@@ -197,7 +219,8 @@ pub(super) fn holder_entry(holder: &Holder) -> Item {
     entry
 }
 
-fn waiter_entry(waiter: &Waiter) -> Item {
+/// One entry of `queue`.
+pub(super) fn waiter_entry(waiter: &Waiter) -> Item {
     let mut entry = HashMap::from([
         ("mode".to_owned(), text(waiter.mode.name())),
         ("limit".to_owned(), number(waiter.mode.limit())),

@@ -1,23 +1,42 @@
 //! Releasing: one request, judged by the rules when it is refused.
 
-use crate::Result;
+use aws_sdk_dynamodb::types::AttributeValue;
+
 use crate::backend::{ReleaseOutcome, ReleaseRequest};
-use crate::rules::{Released, release};
+use crate::rules::{Released, ServerTime, linger, release};
+use crate::time::Timestamp;
+use crate::{Claimant, LockRecord, Owner, Result};
 
 use super::DynamoBackend;
+use super::acquire::is_verified;
 use super::expression::Expression;
 use super::grant::mine;
-use super::record::millis;
+use super::record::{holder_entry, linger_key, millis};
 use super::renew::{TRIES, changed_too_often};
 use super::request::Update;
 
+/// Where the acquisition is believed to stand, and the slot to note.
+struct Standing {
+    in_queue: bool,
+    owner: Owner,
+    slot_done: Option<Timestamp>,
+}
+
 impl DynamoBackend {
     pub(super) async fn release_once(&self, request: &ReleaseRequest) -> Result<ReleaseOutcome> {
-        let mut owner = request.owner.clone();
+        if request.linger.is_some() && !is_verified(&self.write_time()) {
+            // When it ends is for others to believe: not by this machine's clock alone, if an answer tells the time.
+            self.read(&request.key, false, Some(request.timeout))
+                .await?;
+        }
+        let mut standing = Standing {
+            in_queue: request.queued,
+            owner: request.owner.clone(),
+            slot_done: request.slot_done,
+        };
         for _ in 0..TRIES {
             let time = self.write_time();
-            let expression =
-                mine(Expression::release(), &owner, &request.id).value("now", millis(time.stamp));
+            let expression = ending(request, &standing, &time);
             let item = match self
                 .update(&request.key, request.timeout, &expression)
                 .await?
@@ -29,16 +48,44 @@ impl DynamoBackend {
             match release(record.as_ref(), request, &time) {
                 Released::Already => return Ok(ReleaseOutcome::Released),
                 Released::NotHeld => return Ok(ReleaseOutcome::NotHeld),
-                // It stands under another owner than the request names: the id is what counts.
-                Released::Write(_) => {
-                    let standing = record
-                        .as_ref()
-                        .and_then(|record| record.holder(&request.id));
-                    let claimant = standing.and_then(|holder| holder.claimant.clone());
-                    owner = claimant.map_or(owner, |claimant| claimant.owner);
-                }
+                Released::Write(next) => standing.learn(request, record.as_ref(), &next),
             }
         }
         Err(changed_too_often())
     }
+}
+
+impl Standing {
+    /// It stands elsewhere than the request says, or a later slot is done: the id is what counts.
+    fn learn(&mut self, request: &ReleaseRequest, seen: Option<&LockRecord>, next: &LockRecord) {
+        let holder = seen.and_then(|record| record.holder(&request.id));
+        let waiter = seen.and_then(|record| record.waiter(&request.id));
+        let claimant = match holder {
+            Some(holder) => holder.claimant.as_ref(),
+            None => waiter.map(|waiter| &waiter.claimant),
+        };
+        self.in_queue = holder.is_none();
+        if let Some(Claimant { owner, .. }) = claimant {
+            self.owner.clone_from(owner);
+        }
+        self.slot_done = request.slot_done.and(next.slot_done);
+    }
+}
+
+fn ending(request: &ReleaseRequest, standing: &Standing, time: &ServerTime) -> Expression {
+    if standing.in_queue {
+        return mine(Expression::leave(), &standing.owner, &request.id);
+    }
+    let linger = linger(request, time);
+    let plain = Expression::release(linger.is_some(), standing.slot_done.is_some());
+    let mut expression = mine(plain, &standing.owner, &request.id).value("now", millis(time.stamp));
+    if let Some(linger) = &linger {
+        expression = expression
+            .name("linger", linger_key(&request.id))
+            .value("linger", AttributeValue::M(holder_entry(linger)));
+    }
+    if let Some(slot) = standing.slot_done {
+        expression = expression.value("slot", millis(slot));
+    }
+    expression
 }

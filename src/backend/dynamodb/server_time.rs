@@ -5,58 +5,45 @@ use std::time::Duration;
 use crate::backend::Validity;
 use crate::rules::{ServerTime, micros};
 use crate::time::Timestamp;
-use crate::{Holder, LockRecord, Ttl};
+use crate::{Holder, Ttl};
 
 use super::DynamoBackend;
 use super::request::Exchange;
-use super::validity::{EXCESS, Written, expires_at, pad};
+use super::validity::{EXCESS, Written, pad};
 
 impl DynamoBackend {
     /// The time to write by, of a record that exists or is about to.
     pub(super) fn write_time(&self) -> ServerTime {
         let now = self.local.now();
         let written = self.estimate().write_time(now, self.max_skew);
-        ServerTime {
-            earliest: written.latest,
-            latest: written.latest,
-            stamp: written.latest,
-            pad: pad(self.skew),
-            token_floor: micros(written.latest),
-            keep_later_expiry: !written.verified,
-        }
+        self.server_time(written.latest, written.latest, written.verified)
     }
 
-    /// The time to judge others' leases by. `None`: ask the server again.
-    pub(super) fn judging_time(&self, record: Option<&LockRecord>) -> Option<ServerTime> {
+    /// The time to judge a record by that exists, or does not. `None`: ask the server again.
+    pub(super) fn judging_time(&self, exists: bool) -> Option<ServerTime> {
         let now = self.local.now();
         let estimate = self.estimate();
         let interval = estimate.judge(now, self.max_skew)?;
         let verified = estimate.interval(now).is_some();
-        let absent_floor = micros(interval.latest);
-        Some(ServerTime {
-            earliest: interval.earliest,
-            latest: record.map_or(interval.latest, |record| {
-                self.bound(record, interval.latest)
-            }),
-            stamp: interval.latest,
-            pad: pad(self.skew),
-            token_floor: if record.is_some() { 0 } else { absent_floor },
-            keep_later_expiry: !verified,
-        })
+        let mut time = self.server_time(interval.earliest, interval.latest, verified);
+        if exists {
+            time.token_floor = 0;
+        }
+        Some(time)
     }
 
-    /// What implausible expiries are cut down to, with ttl and pad. Estimates differ in width: an expiry that its
-    /// writer's validity rule let pass is left alone, or a narrow estimate would mend what a wide one wrote.
-    fn bound(&self, record: &LockRecord, latest: Timestamp) -> Timestamp {
-        let tolerated = latest.saturating_add(EXCESS);
-        let is_implausible = |holder: &Holder| {
-            let ttl = holder.ttl.as_duration();
-            holder.expires_at > expires_at(tolerated, ttl, self.skew)
-        };
-        if record.holders.iter().any(is_implausible) {
-            return latest;
+    fn server_time(&self, earliest: Timestamp, latest: Timestamp, verified: bool) -> ServerTime {
+        ServerTime {
+            earliest,
+            latest,
+            // Estimates differ in width: an expiry that its writer's validity rule let pass is left alone, or a narrow
+            // estimate would mend what a wide one wrote.
+            tolerance: EXCESS,
+            stamp: latest,
+            pad: pad(self.skew),
+            token_floor: micros(latest),
+            keep_later_expiry: !verified,
         }
-        tolerated
     }
 
     /// What a lease is worth that a response confirmed.

@@ -124,14 +124,22 @@ impl Backend for MemoryBackend {
         super::check_supported(request)?;
         self.with_records(|records, time| {
             let seen = records.get(&request.key);
-            let (token, seq, ttl) = match rules::admit(seen, request, time) {
+            let (token, seq, ttl, slot) = match rules::admit(seen, request, time) {
                 Verdict::Granted(next) => {
-                    let token = next.token;
+                    let (token, slot) = (next.token, next.slot_started);
                     records.insert(request.key.clone(), *next);
-                    (token, request.seq, request.ttl)
+                    (token, request.seq, request.ttl, slot)
                 }
                 Verdict::Existing(holder) => {
-                    (holder.token.unwrap_or_default(), holder.seq, holder.ttl)
+                    let slot = seen.and_then(|seen| seen.slot_started);
+                    let token = holder.token.unwrap_or_default();
+                    (token, holder.seq, holder.ttl, slot)
+                }
+                Verdict::Queued { contention, next } => {
+                    if let Some(next) = next {
+                        records.insert(request.key.clone(), *next);
+                    }
+                    return Ok(AcquireOutcome::Queued(contention));
                 }
                 Verdict::Held { contention, mended } => {
                     if let Some(mended) = mended {
@@ -139,9 +147,13 @@ impl Backend for MemoryBackend {
                     }
                     return Ok(AcquireOutcome::Held(contention));
                 }
+                Verdict::Skipped => return Ok(AcquireOutcome::Skipped),
             };
-            let validity = validity(seq, ttl);
-            Ok(AcquireOutcome::Granted(Grant { token, validity }))
+            Ok(AcquireOutcome::Granted(Grant {
+                token,
+                validity: validity(seq, ttl),
+                slot: request.slot.and(slot),
+            }))
         })
     }
 

@@ -5,11 +5,14 @@ mod decide;
 mod error;
 mod field;
 mod list;
+mod pipeline;
 mod record;
 mod release;
 mod renew;
 mod setup;
 mod shape;
+mod slot;
+mod turn;
 mod write;
 
 use std::fmt;
@@ -33,8 +36,7 @@ const CLOCK_SKEW: Duration = Duration::from_millis(500);
 
 /// Locks in a MongoDB collection: one document per key.
 ///
-/// Free, contended, left by a dead holder, renewed or released, a call is one request. Time is the server's own
-/// (`$$NOW`): this machine's clock may be wrong.
+/// The server decides, by its own clock (`$$NOW`): this machine's may be wrong.
 ///
 /// Every write waits for a majority and its journals, whatever the client's own write concern is, and every decision
 /// reads by such a write. So a lock survives the loss of a minority of a replica set; on a standalone server it
@@ -43,6 +45,20 @@ const CLOCK_SKEW: Duration = Duration::from_millis(500);
 /// The document's fields are in `camelCase`: `v rev token mode limit holders queue freeAt closed slotStarted slotDone
 /// pinned state purgeAt`; `_id` is the key. A document's other fields are left alone; a document that is not a lock is
 /// refused with [`CorruptRecord`](crate::ErrorKind::CorruptRecord) and left as it is.
+///
+/// # Requests
+///
+/// | call | requests |
+/// |---|---|
+/// | acquire a lock that is free, held by others or left by a dead holder; a run of a scheduled job | 1 |
+/// | in the queue: poll, refresh the place, take the turn, leave | 1 |
+/// | renew; release, with the rest of a minimum hold or without | 1 |
+/// | join the queue; upgrade, downgrade, or take a lock of one's own over; pass those who do not claim their turn | 2 |
+/// | renew or release what is not there any more | 2 |
+/// | the very first run of a scheduled job | 3 |
+///
+/// More only where others change the record in between, or where another program wrote it. Refusals and polls write
+/// nothing; a place in the queue is refreshed every 2 s.
 ///
 /// # Which servers
 ///

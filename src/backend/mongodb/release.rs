@@ -1,9 +1,11 @@
 //! Releasing: one `update`, and a look only where there was nothing to update.
 
-use mongodb::bson::{Document, bson};
+use mongodb::bson::{Document, bson, doc};
 
 use super::decide::Decision;
 use super::error::{self, Access};
+use super::pipeline::millis;
+use super::record::date;
 use super::shape::{self, all};
 use super::{MongoBackend, write};
 use crate::Result;
@@ -13,7 +15,7 @@ use crate::rules::{self, Released};
 impl MongoBackend {
     pub(super) async fn release_once(&self, request: &ReleaseRequest) -> Result<ReleaseOutcome> {
         let updated = self
-            .update(&request.key, pipeline(request), request.timeout)
+            .update(&request.key, pipeline(request)?, request.timeout)
             .await
             .map_err(|error| error::convert(error, Access::Write))?;
         if updated {
@@ -38,21 +40,61 @@ impl MongoBackend {
     }
 }
 
-/// `rules::release` for a holder that is there; otherwise the document as it is.
-fn pipeline(request: &ReleaseRequest) -> Vec<Document> {
-    let mut tests = vec![bson!({ "$eq": ["$$mine.id", "$$id"] })];
-    tests.extend(shape::well_formed());
-    let others = bson!({ "$filter": {
-        "input": "$holders",
-        "as": "h",
-        "cond": { "$ne": ["$$h.id", "$$id"] },
-    } });
-    let changed = bson!({ "$mergeObjects": ["$$ROOT", {
+/// `rules::release` for a holder that is there, or for a waiter where one is expected; otherwise the document as it is.
+fn pipeline(request: &ReleaseRequest) -> Result<Vec<Document>> {
+    let holds = bson!({ "$eq": ["$$mine.id", "$$id"] });
+    let mut ended = doc! {
         "rev": { "$add": ["$rev", 1_i64] },
-        "holders": others,
+        "holders": { "$filter": {
+            "input": "$holders",
+            "as": "h",
+            "cond": { "$ne": ["$$h.id", "$$id"] },
+        } },
         "freeAt": "$$NOW",
         "closed": "$$id",
-    }] });
+    };
+    if let Some(linger) = linger(request)? {
+        let holders = ended.remove("holders");
+        ended.insert("holders", bson!({ "$concatArrays": [holders, [linger]] }));
+    }
+    if let Some(slot) = request.slot_done {
+        ended.insert("slotDone", bson!({ "$max": ["$slotDone", date(slot)] }));
+    }
+    let ended = bson!({ "$mergeObjects": ["$$ROOT", ended] });
+    let (concerned, changed) = if request.queued {
+        let queues =
+            bson!({ "$in": ["$$id", { "$cond": [{ "$isArray": "$queue" }, "$queue.id", []] }] });
+        let left = bson!({ "$mergeObjects": ["$$ROOT", {
+            "rev": { "$add": ["$rev", 1_i64] },
+            "queue": { "$filter": {
+                "input": "$queue",
+                "as": "w",
+                "cond": { "$ne": ["$$w.id", "$$id"] },
+            } },
+        }] });
+        (
+            bson!({ "$or": [&holds, queues] }),
+            bson!({ "$cond": [holds, ended, left] }),
+        )
+    } else {
+        (holds, ended)
+    };
+    let mut tests = vec![concerned];
+    tests.extend(shape::well_formed());
     let decision = bson!({ "$cond": [all(tests), changed, "$$ROOT"] });
-    write::with_mine(request.id.as_str(), &decision)
+    Ok(write::with_mine(request.id.as_str(), &decision))
+}
+
+/// `rules::linger`, with the order of fields that a written record has.
+fn linger(request: &ReleaseRequest) -> Result<Option<Document>> {
+    let Some(linger) = request.linger.filter(|linger| !linger.left.is_zero()) else {
+        return Ok(None);
+    };
+    let left = millis(linger.left.min(linger.ttl.as_duration()))?;
+    Ok(Some(doc! {
+        "acquiredAt": "$$NOW",
+        "expiresAt": { "$add": ["$$NOW", left] },
+        "ttlMs": linger.ttl.as_millis(),
+        "seq": 0_i64,
+    }))
 }

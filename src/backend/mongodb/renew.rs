@@ -2,9 +2,9 @@
 
 use mongodb::bson::{Bson, DateTime, Document, bson, doc};
 
-use super::acquire::millis;
 use super::decide::Decision;
 use super::error::{self, Access};
+use super::pipeline::millis;
 use super::shape::{self, all};
 use super::{MongoBackend, record, write};
 use crate::backend::store::whole_ttl;

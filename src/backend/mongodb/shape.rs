@@ -68,8 +68,8 @@ pub(super) fn holders(array: &str, also: Option<Bson>) -> Bson {
     each(array, tests)
 }
 
-/// The elements of `queue`.
-pub(super) fn waiters() -> Bson {
+/// The elements of `queue`. `$$h` is each of them; `also` must hold as well.
+pub(super) fn waiters(also: Option<Bson>) -> Bson {
     let fields = [
         "owner",
         "id",
@@ -84,7 +84,7 @@ pub(super) fn waiters() -> Bson {
     let wanted = [
         "string", "string", "string", "long", "date", "date", "long", "long",
     ];
-    let tests = vec![
+    let mut tests = vec![
         bson!({ "$eq": [types.to_vec(), { "$literal": wanted.to_vec() }] }),
         mode("$h."),
         ttl(),
@@ -92,13 +92,14 @@ pub(super) fn waiters() -> Bson {
         name("$$h.owner"),
         name("$$h.id"),
     ];
+    tests.extend(also);
     each("$queue", tests)
 }
 
 /// The whole document.
 pub(super) fn well_formed() -> Vec<Bson> {
     let mut tests = header();
-    tests.extend([holders("$holders", None), waiters()]);
+    tests.extend([holders("$holders", None), waiters(None)]);
     tests
 }
 

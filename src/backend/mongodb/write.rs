@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mongodb::bson::{Bson, Document, bson, doc};
+use mongodb::error::Error;
 use mongodb::options::{Acknowledgment, Collation, ReturnDocument, WriteConcern};
 
 use super::shape::literal;
@@ -86,6 +87,14 @@ impl MongoBackend {
             .write_concern(majority(timeout))
             .await?;
         Ok(updated.modified_count > 0)
+    }
+
+    /// What the server's clock shows, where no document can tell.
+    pub(super) async fn server_time(&self) -> mongodb::error::Result<Timestamp> {
+        let database = self.collection.client().database("admin");
+        let hello = database.run_command(doc! { "hello": 1_i32 }).await?;
+        let now = hello.get_datetime("localTime").map_err(Error::custom)?;
+        Ok(Timestamp::from_millis(now.timestamp_millis()))
     }
 
     /// The record as no later election can undo it. `None` if there is no document.

@@ -102,7 +102,7 @@ fn modes_stand_side_by_side_only_with_their_kind_and_with_room() {
                 assert_eq!((contention.reason, mended), (Reason::Busy, None), "{case}");
                 assert_eq!(contention.occupants.len(), live, "{case}");
             }
-            Verdict::Existing(_) => panic!("{case}"),
+            other => panic!("{case}: {other:?}"),
         }
     }
 }
@@ -131,11 +131,6 @@ fn a_watched_holder_is_dead_in_the_attempt_that_was_watched() {
 
 #[test]
 fn a_minimum_hold_is_in_the_way_of_everybody_until_it_expires() {
-    let linger = |expires| Holder {
-        claimant: None,
-        token: None,
-        ..holder("a1", expires)
-    };
     let seen = record(Exclusive, &[linger(TTL)]);
     let (contention, _) = refused(&seen, &acquire("a1", Exclusive), &exact());
     assert_eq!(contention.occupants[0].claimant, None);

@@ -1,0 +1,144 @@
+//! `rules::admit` for a newcomer, as an update pipeline; and what it shares with that of a waiter.
+
+use std::time::Duration;
+
+use mongodb::bson::{Bson, Document, bson, doc};
+
+use super::shape::{self, all, literal};
+use super::slot::Slot;
+use super::{record, write};
+use crate::backend::AcquireRequest;
+use crate::record::RETENTION;
+use crate::{Error, ErrorKind, Mode, Result};
+
+/// Grants the plain cases; what it leaves alone is read, and decided by the rules.
+///
+/// Left alone are: this acquisition already there, another lease of the same owner, any queue, an expiry that is
+/// implausibly late, and everything that is not quite as this crate writes it.
+pub(super) fn newcomer(request: &AcquireRequest, skew: Duration) -> Result<Vec<Document>> {
+    let slot = Slot::of(request, skew)?;
+    // The cheap tests first, and those that tell a busy lock before all that a free one must pass.
+    let mut tests = vec![
+        room(request.mode),
+        bson!({ "$eq": ["$queue", { "$literal": [] }] }),
+    ];
+    tests.extend(not_settled());
+    tests.extend(shape::header());
+    tests.push(shape::holders("$holders", Some(plausible(skew)?)));
+    let may = bson!({ "$or": [write::absent(&request.key), all(tests)] });
+    let may = Slot::guard(slot.as_ref(), may);
+    let granted = granted(request, bson!([]), slot.as_ref())?;
+    let decision = bson!({ "$cond": [may, granted, "$$ROOT"] });
+    let decision = bson!({ "$let": { "vars": { "live": live() }, "in": decision } });
+    let mut vars = parties(request);
+    vars.insert("earliest", earliest(skew)?);
+    vars.extend(slot.map(|slot| ("slot".to_owned(), slot.start)));
+    Ok(replace_with(vars, decision))
+}
+
+/// A pipeline that replaces the document by `decision`.
+pub(super) fn replace_with(vars: Document, decision: Bson) -> Vec<Document> {
+    vec![doc! { "$replaceWith": { "$let": { "vars": vars, "in": decision } } }]
+}
+
+/// `$$id` and `$$owner` are the request's, `$$all` the holders, whatever the document is.
+pub(super) fn parties(request: &AcquireRequest) -> Document {
+    doc! {
+        "id": literal(request.id.as_str()),
+        "owner": literal(request.owner.as_str()),
+        "all": array("$holders"),
+    }
+}
+
+/// Before anything is known of the document.
+pub(super) fn array(path: &str) -> Bson {
+    bson!({ "$cond": [{ "$isArray": path }, path, []] })
+}
+
+/// What expiries are compared with.
+pub(super) fn earliest(skew: Duration) -> Result<Bson> {
+    Ok(bson!({ "$subtract": ["$$NOW", millis(skew)?] }))
+}
+
+/// The holders that count.
+pub(super) fn live() -> Bson {
+    bson!({ "$filter": { "input": "$$all", "as": "h", "cond": { "$gt": ["$$h.expiresAt", "$$earliest"] } } })
+}
+
+/// This acquisition neither holds nor ended, and its owner holds nothing.
+pub(super) fn not_settled() -> [Bson; 3] {
+    [
+        bson!({ "$ne": ["$closed", "$$id"] }),
+        bson!({ "$not": [{ "$in": ["$$id", "$$all.id"] }] }),
+        bson!({ "$not": [{ "$in": ["$$owner", "$$all.owner"] }] }),
+    ]
+}
+
+/// Of an element `$$h`: its expiry is not too late to be true.
+pub(super) fn plausible(skew: Duration) -> Result<Bson> {
+    let bound = bson!({ "$add": ["$$NOW", millis(skew)?, "$$h.ttlMs"] });
+    Ok(bson!({ "$lte": ["$$h.expiresAt", bound] }))
+}
+
+/// Whether the holders that count leave room for one more of this mode.
+pub(super) fn room(mode: Mode) -> Bson {
+    let nobody = bson!({ "$eq": ["$$live", []] });
+    if mode == Mode::Exclusive {
+        return nobody;
+    }
+    let capacity = i32::try_from(mode.capacity()).unwrap_or(i32::MAX);
+    let beside = bson!({ "$and": [
+        { "$eq": ["$mode", mode.name()] },
+        { "$lt": [{ "$size": "$$live" }, capacity] },
+    ] });
+    bson!({ "$or": [nobody, beside] })
+}
+
+/// The document with the grant. The holder that it adds has the order of fields that a written record has.
+pub(super) fn granted(request: &AcquireRequest, queue: Bson, slot: Option<&Slot>) -> Result<Bson> {
+    let ttl = request.ttl.as_millis();
+    let mut holder = doc! {
+        "owner": "$$owner",
+        "id": "$$id",
+        "token": "$$next",
+        "acquiredAt": "$$NOW",
+        "expiresAt": { "$add": ["$$NOW", ttl] },
+        "ttlMs": ttl,
+        "seq": record::signed("seq", request.seq)?,
+    };
+    if let Some(label) = &request.label {
+        holder.insert("label", literal(label.as_str()));
+    }
+    if let Some(data) = &request.data {
+        holder.insert("data", literal(data.as_json()));
+    }
+    let purge_at = bson!({ "$add": ["$$NOW", ttl + millis(RETENTION)?] });
+    let mut changed = doc! {
+        "v": 1_i32,
+        "rev": { "$add": [{ "$ifNull": ["$rev", 0_i64] }, 1_i64] },
+        "token": "$$next",
+        "mode": request.mode.name(),
+        "limit": i64::from(request.mode.limit()),
+        "holders": { "$concatArrays": ["$$live", [holder]] },
+        "queue": queue,
+        "purgeAt": { "$ifNull": ["$pinned", purge_at] },
+    };
+    changed.extend(slot.map(|_| Slot::began()).unwrap_or_default());
+    let next = bson!({ "$max": [
+        { "$add": [{ "$ifNull": ["$token", 0_i64] }, 1_i64] },
+        { "$multiply": [{ "$toLong": "$$NOW" }, 1000_i64] },
+    ] });
+    Ok(bson!({ "$let": {
+        "vars": { "next": next },
+        "in": { "$mergeObjects": ["$$ROOT", changed] },
+    } }))
+}
+
+pub(super) fn millis(duration: Duration) -> Result<i64> {
+    i64::try_from(duration.as_millis()).map_err(|_| {
+        Error::new(
+            ErrorKind::InvalidInput,
+            "a duration, or the clock skew, is longer than time itself: use milliseconds",
+        )
+    })
+}

@@ -1,0 +1,79 @@
+//! What an acquisition was asked to do, with everything checked that can be checked without a request.
+
+use std::time::Duration;
+
+use crate::backend::{AcquireRequest, Linger, ReleaseRequest};
+use crate::client::invalid;
+use crate::renewal::{Renewal, Span};
+use crate::time::{Moment, Timestamp};
+use crate::{Result, Ttl};
+
+/// A lock that is to be taken.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) request: AcquireRequest,
+    pub(crate) deadline: Option<Span>,
+    pub(crate) max_hold: Option<Duration>,
+    pub(crate) min_hold: Option<Ttl>,
+    pub(crate) takes_turns: bool,
+    pub(crate) automatic: bool,
+    /// When it was first granted, if it is a lease already whose mode is to change: limits count from there.
+    pub(crate) since: Option<Moment>,
+}
+
+impl Plan {
+    /// Shortens the ttl so that the record does not outlive the deadline; the margin with it.
+    pub(crate) fn fit_deadline(&mut self, now: Moment) -> Result<()> {
+        let Some(deadline) = self.deadline else {
+            return Ok(());
+        };
+        let left = deadline.left(now);
+        let ttl = self.request.ttl.as_duration();
+        if left >= ttl {
+            return Ok(());
+        }
+        self.request.ttl = Ttl::new(left).map_err(|_| {
+            invalid(format!(
+                "the deadline is {left:?} away: too near to do anything under a lock"
+            ))
+        })?;
+        self.request.margin = self.request.margin.mul_f64(left.div_duration_f64(ttl));
+        Ok(())
+    }
+
+    /// Sets the end that no renewal moves. A maximum hold counts from the grant.
+    pub(crate) fn cap(&self, renewal: &mut Renewal, now: Moment) {
+        let from = self.since.unwrap_or(now);
+        let max_hold = self.max_hold.map(|length| Span { from, length });
+        let terms = (self.request.ttl.as_duration(), self.request.margin);
+        renewal.end_with(terms, max_hold, self.deadline, now);
+    }
+
+    /// What ends it.
+    pub(crate) fn ending(&self) -> ReleaseRequest {
+        let request = &self.request;
+        let mut release = ReleaseRequest::new(&request.key, &request.owner, &request.id);
+        release.queued = request.queued;
+        release.timeout = request.timeout;
+        release
+    }
+
+    /// What ends a lease that was granted `since` then, and maybe its slot.
+    pub(crate) fn ending_of(
+        &self,
+        since: Moment,
+        now: Moment,
+        slot_done: Option<Timestamp>,
+    ) -> ReleaseRequest {
+        let linger = self.min_hold.map(|ttl| Linger {
+            ttl,
+            left: ttl.as_duration().saturating_sub(now.at_least_since(since)),
+        });
+        ReleaseRequest {
+            queued: false,
+            linger: linger.filter(|linger| !linger.left.is_zero()),
+            slot_done,
+            ..self.ending()
+        }
+    }
+}
