@@ -7,6 +7,7 @@ mod clocks;
 mod counter;
 mod crashes;
 mod faketime;
+mod patterns;
 mod pauses;
 pub mod site;
 mod skewed;
@@ -14,6 +15,7 @@ mod worker;
 mod workers;
 
 use anyhow::Result;
+use tokio::task::LocalSet;
 
 /// The name of [`worker_entry`] in this binary.
 const ENTRY: &str = "processes::worker_entry";
@@ -22,7 +24,11 @@ const ENTRY: &str = "processes::worker_entry";
 #[ignore = "entry point of the worker processes that other tests start"]
 async fn worker_entry() -> Result<()> {
     match std::env::var(workers::URL) {
-        Ok(url) => worker::obey(&url).await,
+        Ok(url) => {
+            // Not every task is `Send`.
+            let local = LocalSet::new();
+            local.run_until(Box::pin(worker::obey(&url))).await
+        }
         // Somebody runs all ignored tests.
         Err(_) => Ok(()),
     }

@@ -9,11 +9,11 @@
 //! | `renew KEY`, `release KEY` | `ok` |
 //! | `step MS`: the wall clock jumps | `ok` |
 //! | `count KEY FILE TIMES`: read, pause, write, under the lock, or without for the key `-` | `ok` |
+//! | `do TASK`, answers when it is done: see [`patterns`] | the task's own |
 //!
 //! Times are in ms. What fails answers the error's kind. Every answer starts with its command.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, Write};
 use std::path::Path;
@@ -24,8 +24,9 @@ use anyhow::{Context, Result, bail};
 use doclock::{ErrorKind, Lease, LockClient};
 use tokio::sync::mpsc;
 
+use super::patterns;
 use super::skewed::{self, Skewed};
-use super::workers::{CLOCK, MARK};
+use super::workers::{CLOCK, answer};
 
 /// Between reading and writing: long enough that without a lock the others come in between.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -58,6 +59,10 @@ pub async fn obey(url: &str) -> Result<()> {
     let mut commands = commands();
     answer("ready", "");
     while let Some(line) = commands.recv().await {
+        if let Some(task) = line.strip_prefix("do ") {
+            patterns::begin(worker.locks.clone(), task).context(line)?;
+            continue;
+        }
         let words: Vec<&str> = line.split_whitespace().collect();
         worker.run(&words).await.context(line)?;
     }
@@ -76,11 +81,6 @@ fn commands() -> mpsc::UnboundedReceiver<String> {
         std::process::exit(0);
     });
     receive
-}
-
-fn answer(command: &str, text: impl fmt::Display) {
-    // The test harness may have begun the line.
-    println!("{MARK}{command} {text}");
 }
 
 fn ms(word: &str) -> Result<Duration> {

@@ -1,5 +1,6 @@
 //! Worker processes, from the outside.
 
+use std::fmt;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ pub const URL: &str = "DOCLOCK_TEST_WORKER_URL";
 /// What clock it goes by: see [`Skewed`](super::skewed::Skewed).
 pub const CLOCK: &str = "DOCLOCK_TEST_WORKER_CLOCK";
 /// What tells an answer from what the test harness prints.
-pub const MARK: &str = "@@ ";
+const MARK: &str = "@@ ";
 
 /// No answer takes as long: a worker that hangs ends its test.
 const PATIENCE: Duration = Duration::from_mins(3);
@@ -120,6 +121,12 @@ impl Worker {
     pub async fn kill(mut self) -> Result<()> {
         Ok(self.child.kill().await?)
     }
+}
+
+/// In the worker: says something.
+pub fn answer(command: &str, text: impl fmt::Display) {
+    // The test harness may have begun the line.
+    println!("{MARK}{command} {text}");
 }
 
 /// The fencing token of an answer.
