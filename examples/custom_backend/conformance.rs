@@ -87,26 +87,32 @@ impl Fixture for Files {
 }
 
 fn place(record: &mut Value, field: Field) -> (&mut Value, &'static str) {
-    let of_record = match field {
-        Field::Version => "v",
-        Field::Rev => "rev",
-        Field::Token => "token",
-        Field::Mode => "mode",
-        Field::Limit => "limit",
-        Field::Holders => "holders",
-        Field::Queue => "queue",
-        _ => {
-            let name = match field {
-                Field::HolderOwner => "owner",
-                Field::HolderId => "id",
-                Field::HolderAcquiredAt => "acquired_at",
-                Field::HolderExpiresAt => "expires_at",
-                Field::HolderTtl => "ttl_ms",
-                Field::HolderSeq => "seq",
-                _ => panic!("{field:?} is new"),
-            };
-            return (&mut record["holders"][0], name);
-        }
+    let (entries, name) = match field {
+        Field::Version => (None, "v"),
+        Field::Rev => (None, "rev"),
+        Field::Token => (None, "token"),
+        Field::Mode => (None, "mode"),
+        Field::Limit => (None, "limit"),
+        Field::Holders => (None, "holders"),
+        Field::Queue => (None, "queue"),
+        Field::HolderOwner => (Some("holders"), "owner"),
+        Field::HolderId => (Some("holders"), "id"),
+        Field::HolderAcquiredAt => (Some("holders"), "acquired_at"),
+        Field::HolderExpiresAt => (Some("holders"), "expires_at"),
+        Field::HolderTtl => (Some("holders"), "ttl_ms"),
+        Field::HolderSeq => (Some("holders"), "seq"),
+        Field::WaiterOwner => (Some("queue"), "owner"),
+        Field::WaiterId => (Some("queue"), "id"),
+        Field::WaiterMode => (Some("queue"), "mode"),
+        Field::WaiterLimit => (Some("queue"), "limit"),
+        Field::WaiterEnqueuedAt => (Some("queue"), "enqueued_at"),
+        Field::WaiterExpiresAt => (Some("queue"), "expires_at"),
+        Field::WaiterTtl => (Some("queue"), "ttl_ms"),
+        Field::WaiterSeq => (Some("queue"), "seq"),
+        _ => panic!("{field:?} is new"),
     };
-    (record, of_record)
+    match entries {
+        Some(entries) => (&mut record[entries][0], name),
+        None => (record, name),
+    }
 }

@@ -17,8 +17,8 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use doclock::rules::{self, Released, Renewed, ServerTime, Verdict};
 use doclock::{
-    AcquireOutcome, AcquireRequest, Backend, Error, ErrorKind, Fairness, Grant, Key, LockClient,
-    LockRecord, ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest, Result, Ttl, Validity,
+    AcquireOutcome, AcquireRequest, Backend, Error, ErrorKind, Grant, Key, LockClient, LockRecord,
+    ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest, Result, Timestamp, Ttl, Validity,
 };
 use serde_json::Value;
 
@@ -82,25 +82,28 @@ impl FileBackend {
 #[async_trait]
 impl Backend for FileBackend {
     async fn acquire(&self, request: &AcquireRequest) -> Result<AcquireOutcome> {
-        if request.fairness != Fairness::Unfair {
-            return Err(Error::new(ErrorKind::Unsupported, "no fair queues here"));
-        }
-        let granted = |token, seq, ttl| {
+        let granted = |token, seq, ttl, slot: Option<Timestamp>| {
             AcquireOutcome::Granted(Grant {
                 token,
                 validity: validity(seq, ttl),
+                slot: request.slot.and(slot),
             })
         };
         self.step(&request.key, |seen, time| {
             match rules::admit(seen, request, time) {
                 Verdict::Granted(next) => {
-                    (granted(next.token, request.seq, request.ttl), Some(next))
+                    let slot = next.slot_started;
+                    let granted = granted(next.token, request.seq, request.ttl, slot);
+                    (granted, Some(next))
                 }
-                Verdict::Existing(holder) => (
-                    granted(holder.token.unwrap_or(0), holder.seq, holder.ttl),
-                    None,
-                ),
+                Verdict::Existing(holder) => {
+                    let slot = seen.and_then(|seen| seen.slot_started);
+                    let token = holder.token.unwrap_or(0);
+                    (granted(token, holder.seq, holder.ttl, slot), None)
+                }
+                Verdict::Queued { contention, next } => (AcquireOutcome::Queued(contention), next),
                 Verdict::Held { contention, mended } => (AcquireOutcome::Held(contention), mended),
+                Verdict::Skipped => (AcquireOutcome::Skipped, None),
             }
         })
     }

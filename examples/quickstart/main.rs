@@ -12,64 +12,42 @@
 
 mod report;
 mod stock;
+#[path = "../support/mod.rs"]
+mod support;
 mod team;
 mod worker;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
-use clap::{Parser, Subcommand};
-use tokio::net::TcpListener;
+use anyhow::{Result, ensure};
+use clap::Parser;
 
 use crate::stock::Stock;
 
 /// How many processes there are.
-const PROCESSES: u32 = 4;
+const PROCESSES: usize = 4;
 /// How many items each of them takes.
-const EACH: u32 = 50;
-const NEXT: &str = "Next, on a database of yours:\n  \
-    cargo run --all-features --example quickstart -- --url mongodb://localhost/test";
+const EACH: usize = 50;
 
 /// Four processes take items out of one stock, without and with a lock.
 #[derive(Parser)]
 struct Args {
-    /// Where the locks are: mongodb://…, mongodb+srv://… or dynamodb://…; an embedded database if left out
-    #[arg(long)]
-    url: Option<String>,
-    #[command(subcommand)]
-    role: Option<Role>,
-}
-
-#[derive(Subcommand)]
-enum Role {
-    /// One of the four processes; started by the first
-    #[command(hide = true)]
-    Worker {
-        stock: PathBuf,
-        #[arg(long)]
-        locked: bool,
-    },
+    #[command(flatten)]
+    common: support::Common,
+    /// Makes it one of the four processes; started by the first
+    #[arg(long, hide = true)]
+    stock: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    locked: bool,
 }
 
 #[tokio::main]
-async fn main() -> Result<ExitCode> {
+async fn main() -> Result<()> {
     let args = Args::parse();
-    if let Some(Role::Worker { stock, locked }) = args.role {
-        worker::work(&Stock::at(stock), locked).await?;
-        return Ok(ExitCode::SUCCESS);
+    if let Some(stock) = args.stock {
+        return worker::work(&Stock::at(stock), args.locked).await;
     }
-    let (url, next) = match args.url {
-        Some(url) => (url, "Next: read examples/inventory.rs"),
-        None => (embedded().await?, NEXT),
-    };
-    ensure!(
-        !url.starts_with("memory:"),
-        "locks in memory are seen by one process only: leave --url out for an embedded database"
-    );
-    // Once per deployment: makes the table, or the index.
-    doclock::connect(&url).await?.setup().await?;
-
+    let url = args.common.database().await?;
     println!(
         "{PROCESSES} processes take {EACH} items each out of one stock, which is a plain file."
     );
@@ -77,19 +55,10 @@ async fn main() -> Result<ExitCode> {
     let with = team::run(&url, "with a lock", true).await?;
     report::waits(&with);
     report::counts(&[&without, &with]);
-    if with.lost() > 0 {
-        eprintln!("An update was lost under the lock. That is a bug: please report it.");
-        return Ok(ExitCode::FAILURE);
-    }
-    println!("{next}");
-    Ok(ExitCode::SUCCESS)
-}
-
-/// An empty DynamoDB inside this process, which the others reach over HTTP.
-async fn embedded() -> Result<String> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    let database = dynoxide::Database::memory().context("the embedded database does not start")?;
-    tokio::spawn(dynoxide::server::serve_on(listener, database));
-    Ok(format!("dynamodb://local/locks?endpoint=http://{address}"))
+    ensure!(
+        with.lost() == 0,
+        "an update was lost under the lock: please report this bug"
+    );
+    args.common.say_what_is_next("examples/inventory.rs");
+    Ok(())
 }

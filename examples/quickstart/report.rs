@@ -41,7 +41,6 @@ pub(crate) fn counts(outcomes: &[&Outcome]) {
             outcome.name, 0, outcome.left
         );
     }
-    println!();
 }
 
 fn millis(wait: Duration) -> String {

@@ -15,13 +15,13 @@ impl Stock {
         Self { file }
     }
 
-    pub(crate) fn count(&self) -> Result<u32> {
+    pub(crate) fn count(&self) -> Result<usize> {
         let text = fs::read_to_string(&self.file)?;
         text.parse().context("the stock is not a number")
     }
 
     /// Replaces the file as a whole: nobody reads half a number.
-    pub(crate) fn set(&self, count: u32) -> Result<()> {
+    pub(crate) fn set(&self, count: usize) -> Result<()> {
         let draft = self.file.with_extension(std::process::id().to_string());
         fs::write(&draft, count.to_string())?;
         Ok(fs::rename(draft, &self.file)?)

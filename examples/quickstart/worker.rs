@@ -1,6 +1,5 @@
 //! One of the four processes. What to copy is [`take_one_locked`].
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -8,6 +7,7 @@ use doclock::LockClient;
 
 use crate::EACH;
 use crate::stock::Stock;
+use crate::support::team;
 
 /// Takes one item while nobody else can.
 async fn take_one_locked(locks: &LockClient, stock: &Stock) -> Result<(u64, Duration)> {
@@ -27,10 +27,7 @@ async fn take_one_locked(locks: &LockClient, stock: &Stock) -> Result<(u64, Dura
 
 /// One of the four processes, from its start to its end.
 pub(crate) async fn work(stock: &Stock, locked: bool) -> Result<()> {
-    let locks = doclock::connect_from_env().await?;
-    println!("ready");
-    // All four begin at once, when the first process says so.
-    io::stdin().read_line(&mut String::new())?;
+    let locks = team::join().await?;
     let result = take_share(&locks, stock, locked).await;
     // After an error, too: gives back what is still held.
     locks.shutdown().await;
