@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::backend::{
-    AcquireOutcome, AcquireRequest, Contention, Grant, Occupant, Queueing, Reason, ReleaseRequest,
-    RenewOutcome, RenewRequest,
+    AcquireOutcome, AcquireRequest, Contention, Grant, Occupant, Queueing, Reason, RenewOutcome,
+    RenewRequest,
 };
 use crate::client::LockClient;
 use crate::lease::LeaseState;
@@ -146,6 +146,10 @@ impl<'a> Acquisition<'a> {
             if let Some(setback) = last.take_if(|_| left < SHORTEST) {
                 return Err(setback.into_error());
             }
+            if let Err(error) = self.plan.fit_deadline(self.now()) {
+                // Others had it for so long that nothing can be done with it any more.
+                return Err(last.map_or(error, Setback::into_error));
+            }
             let next = match self.attempt(left.max(SHORTEST)).await {
                 Ok(AcquireOutcome::Granted(grant)) => self.settle(grant, turn).await?,
                 Ok(AcquireOutcome::Queued(contention)) => self.queued(contention),
@@ -175,35 +179,22 @@ impl<'a> Acquisition<'a> {
     /// Sends one attempt. It goes on without us if we are dropped or run out of time.
     async fn attempt(&mut self, left: Duration) -> Result<AcquireOutcome> {
         let now = self.now();
-        self.plan.fit_deadline(now)?;
+        let inner = self.client.inner();
         let request = &mut self.plan.request;
-        request.timeout = self.client.inner().request_timeout.min(left);
+        request.timeout = inner.request_timeout.min(left);
         request.watched = self.watch.dead(now);
         request.seq = self.renewal.send(now);
-        let attempt = self.client.inner().worker.attempt(request.clone());
-        let may_have_held = std::mem::replace(&mut self.pending.may_hold, true);
-        let outcome = match tokio::time::timeout(left, attempt).await {
+        let ending = self.plan.ending(inner.request_timeout);
+        let attempt = inner.worker.attempt(self.plan.request.clone(), ending);
+        match tokio::time::timeout(left, attempt).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(Error::new(
-                ErrorKind::OutcomeUnknown,
-                "no answer in time: check that the database is reachable and has a majority",
-            )),
-        };
-        self.pending.may_hold = match &outcome {
-            Ok(AcquireOutcome::Granted(_)) => true,
-            Ok(AcquireOutcome::Queued(_) | AcquireOutcome::Held(_) | AcquireOutcome::Skipped) => {
-                false
-            }
-            // What failed for certain says nothing of an earlier attempt whose answer got lost.
-            Err(error) => may_have_held || error.kind() == ErrorKind::OutcomeUnknown,
-        };
-        outcome
+            Err(_) => Err(no_answer()),
+        }
     }
 
     /// Stands in the queue, until the attempt that comes when it may be its turn.
     fn queued(&mut self, contention: Contention) -> Next {
         self.plan.request.queued = true;
-        self.pending.release.queued = true;
         self.plan.request.waiting = true;
         self.watch.observe(&contention, self.now());
         let pause = in_line(&contention, self.plan.request.mode, fastrand::f64());
@@ -224,7 +215,6 @@ impl<'a> Acquisition<'a> {
             return Err(wait_timeout(&contention));
         }
         self.plan.request.queued = false;
-        self.pending.release.queued = false;
         self.plan.request.waiting = true;
         self.watch.observe(&contention, self.now());
         let pause = self.backoff.next_after(&contention, fastrand::f64());
@@ -245,6 +235,10 @@ impl<'a> Acquisition<'a> {
         }
         if !self.renewal.left(self.now()).is_zero() {
             return self.hand_over(&grant, now, turn.take()).map(Next::Done);
+        }
+        // Whoever chose its owner to take over from it has done so: no ground to throw that one out again.
+        if self.plan.takes_turns && self.renewal.deadline().is_none() {
+            return Err(replaced());
         }
         // Given back by its id, so that the next attempt needs another one.
         self.plan.request.id = LeaseId::random();
@@ -286,15 +280,13 @@ impl<'a> Acquisition<'a> {
         let mut plan = self.plan.clone();
         plan.request.timeout = inner.request_timeout;
         let clock = Arc::clone(&inner.clock);
-        let lease = Arc::new(LeaseState::new(&plan.request, grant, deadline, clock, turn));
+        let granted = (grant, granted);
+        let lease = Arc::new(LeaseState::new(&plan, granted, deadline, clock, turn));
         inner.worker.hold(Held {
             lease: Arc::clone(&lease),
             renewal: self.renewal.clone(),
-            since: plan.since.unwrap_or(granted),
             plan,
         })?;
-        self.pending.may_hold = false;
-        self.pending.release.queued = false;
         Ok(Lease::new(lease, self.client.clone()))
     }
 
@@ -303,32 +295,33 @@ impl<'a> Acquisition<'a> {
     }
 }
 
-/// An acquisition that may hold a lock that nobody knows of, or stand in the queue: dropped as such, it is released.
+/// An acquisition that may hold a lock that nobody knows of, or stand in the queue: dropped before it was handed over, it
+/// is given back.
 struct Pending {
-    may_hold: bool,
     worker: Worker,
-    release: ReleaseRequest,
+    id: LeaseId,
 }
 
 impl Pending {
     fn new(client: &LockClient, plan: &Plan) -> Self {
-        let inner = client.inner();
-        let mut release = plan.ending();
-        release.timeout = inner.request_timeout;
         Self {
-            may_hold: false,
-            worker: inner.worker.clone(),
-            release,
+            worker: client.inner().worker.clone(),
+            id: plan.request.id.clone(),
         }
     }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        if self.may_hold || self.release.queued {
-            self.worker.abandon(self.release.clone());
-        }
+        self.worker.abandon(&self.id);
     }
+}
+
+pub(crate) fn no_answer() -> Error {
+    Error::new(
+        ErrorKind::OutcomeUnknown,
+        "no answer in time: check that the database is reachable and has a majority",
+    )
 }
 
 fn replaced() -> Error {

@@ -2,6 +2,7 @@
 
 use crate::acquire::convert;
 use crate::client::invalid;
+use crate::lease::Loss;
 use crate::{Error, ErrorKind, Lease, LeaseId, Mode, Result};
 
 /// What became of [`Lease::try_upgrade`].
@@ -71,12 +72,12 @@ impl Lease {
         }
         let worker = &self.client.inner().worker;
         // Renewals would be refused once the new lease has taken the old one's place: none is sent meanwhile.
-        let Some(held) = worker.take(&self.state).await? else {
+        let Some(mut plan) = worker.pause(&self.state).await? else {
             return Err(gone().with_key(self.key()));
         };
-        let mut plan = held.plan.clone();
-        plan.since = Some(held.since);
+        plan.since = Some(self.state.since);
         plan.request.id = LeaseId::random();
+        plan.request.replaces = Some(self.state.id.clone());
         plan.request.mode = to;
         // The lease may have waited in the queue for its grant; this acquisition has not.
         plan.request.queued = false;
@@ -84,20 +85,25 @@ impl Lease {
         plan.request.watched.clear();
         let mut turn = self.state.turn().take();
         let changed = convert(&self.client, plan, self.remaining(), &mut turn).await;
-        match changed {
+        let error = match changed {
             Ok(Some(lease)) => {
-                let _ = self.state.end();
+                // Too late if it was lost meanwhile: then the new one is dropped.
+                self.state.end()?;
                 self.released = true;
-                Ok(Ok(lease))
+                worker.forget(&self.state);
+                return Ok(Ok(lease));
             }
             Err(error) if error.kind() == ErrorKind::WaitTimeout => {
                 *self.state.turn() = turn;
-                worker.hold(held)?;
-                Ok(Err(self))
+                worker.resume(&self.state)?;
+                return Ok(Err(self));
             }
-            Ok(None) => Err(gone().with_key(self.key())),
-            Err(error) => Err(error.with_key(self.key())),
-        }
+            Ok(None) => gone(),
+            Err(error) if error.kind() == ErrorKind::LeaseLost => gone(),
+            Err(error) => error,
+        };
+        self.state.lose(Loss::Change);
+        Err(error.with_key(self.key()))
     }
 }
 

@@ -126,6 +126,17 @@ impl Error {
         )
     }
 
+    /// The same once more: what caused it is told once.
+    pub(crate) fn without_source(&self) -> Self {
+        Self(Box::new(Inner {
+            kind: self.0.kind,
+            operation: self.0.operation,
+            key: self.0.key.clone(),
+            message: self.0.message.clone(),
+            source: None,
+        }))
+    }
+
     /// A record, or a field of it, that is not as this crate writes it.
     #[must_use]
     pub fn corrupt(field: &str, what: impl fmt::Display) -> Self {

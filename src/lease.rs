@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use crate::backend::Grant;
+use crate::backend::{Grant, Linger, ReleaseRequest};
 use crate::client::LockClient;
+use crate::plan::Plan;
 use crate::renewal::Deadline;
-use crate::time::{Clock, Timestamp};
-use crate::{Error, ErrorKind, Key, LeaseId, Mode, Owner, Result};
+use crate::time::{Clock, Moment, Timestamp};
+use crate::{Error, ErrorKind, Key, LeaseId, Mode, Owner, Result, Ttl};
 
 /// A lock that is held, until it is released, dropped, or lost.
 ///
@@ -152,7 +153,7 @@ impl Lease {
     pub fn let_expire(mut self) {
         self.released = true;
         let _ = self.state.end();
-        self.client.inner().worker.let_expire(&self.state);
+        self.client.inner().worker.forget(&self.state);
     }
 
     /// The start of the slot that it was granted for, if it is a scheduled job's.
@@ -176,7 +177,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if !self.released {
-            self.client.inner().worker.forget(&self.state);
+            self.client.inner().worker.drop_lease(&self.state);
         }
     }
 }
@@ -202,6 +203,11 @@ pub(crate) struct LeaseState {
     pub(crate) mode: Mode,
     pub(crate) token: u64,
     pub(crate) slot: Option<Timestamp>,
+    /// When it was granted.
+    pub(crate) since: Moment,
+    min_hold: Option<Ttl>,
+    /// What ends it, but for what depends on when that is.
+    ending: ReleaseRequest,
     clock: Arc<dyn Clock>,
     status: watch::Sender<Status>,
     /// Keeps other tasks of this client that use the same explicit owner out.
@@ -224,6 +230,8 @@ pub(crate) enum Loss {
     Evicted,
     /// The client was shut down.
     Shutdown,
+    /// Its mode was to be changed.
+    Change,
 }
 
 /// A frozen process's timers are late by as long as it was frozen: look at the clocks at least this often.
@@ -231,12 +239,13 @@ pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
 impl LeaseState {
     pub(crate) fn new(
-        request: &crate::AcquireRequest,
-        grant: &Grant,
+        plan: &Plan,
+        (grant, granted): (&Grant, Moment),
         deadline: Deadline,
         clock: Arc<dyn Clock>,
         turn: Option<OwnedSemaphorePermit>,
     ) -> Self {
+        let request = &plan.request;
         Self {
             key: request.key.clone(),
             owner: request.owner.clone(),
@@ -244,6 +253,9 @@ impl LeaseState {
             mode: request.mode,
             token: grant.token,
             slot: grant.slot,
+            since: plan.since.unwrap_or(granted),
+            min_hold: plan.min_hold,
+            ending: plan.ending(request.timeout),
             clock,
             status: watch::Sender::new(Status::Held(deadline)),
             turn: Mutex::new(turn),
@@ -253,6 +265,19 @@ impl LeaseState {
     /// What keeps other tasks with the same owner out.
     pub(crate) fn turn(&self) -> MutexGuard<'_, Option<OwnedSemaphorePermit>> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What ends it now. `succeeded` tells what became of the slot that it is for.
+    pub(crate) fn ending(&self, now: Moment, succeeded: bool) -> ReleaseRequest {
+        let linger = self.min_hold.map(|ttl| Linger {
+            ttl,
+            left: (ttl.as_duration()).saturating_sub(now.at_least_since(self.since)),
+        });
+        ReleaseRequest {
+            linger: linger.filter(|linger| !linger.left.is_zero()),
+            slot_done: self.slot.filter(|_| succeeded),
+            ..self.ending.clone()
+        }
     }
 
     pub(crate) fn remaining(&self) -> Duration {
@@ -335,6 +360,7 @@ impl LeaseState {
                  protected; another may hold the lock by now"
             }
             Loss::Shutdown => "the lock client was shut down, which released it",
+            Loss::Change => "its mode could not be changed, and it was given back",
         };
         Error::new(ErrorKind::LeaseLost, message).with_key(&self.key)
     }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::backend::{AcquireRequest, Linger, ReleaseRequest};
+use crate::backend::{AcquireRequest, ReleaseRequest};
 use crate::client::invalid;
 use crate::renewal::{Renewal, Span};
-use crate::time::{Moment, Timestamp};
+use crate::time::Moment;
 use crate::{Result, Ttl};
 
 /// A lock that is to be taken.
@@ -50,30 +50,10 @@ impl Plan {
     }
 
     /// What ends it.
-    pub(crate) fn ending(&self) -> ReleaseRequest {
+    pub(crate) fn ending(&self, timeout: Duration) -> ReleaseRequest {
         let request = &self.request;
         let mut release = ReleaseRequest::new(&request.key, &request.owner, &request.id);
-        release.queued = request.queued;
-        release.timeout = request.timeout;
+        release.timeout = timeout;
         release
-    }
-
-    /// What ends a lease that was granted `since` then, and maybe its slot.
-    pub(crate) fn ending_of(
-        &self,
-        since: Moment,
-        now: Moment,
-        slot_done: Option<Timestamp>,
-    ) -> ReleaseRequest {
-        let linger = self.min_hold.map(|ttl| Linger {
-            ttl,
-            left: ttl.as_duration().saturating_sub(now.at_least_since(since)),
-        });
-        ReleaseRequest {
-            queued: false,
-            linger: linger.filter(|linger| !linger.left.is_zero()),
-            slot_done,
-            ..self.ending()
-        }
     }
 }

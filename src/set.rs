@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::{join_all, select_all};
 
+use crate::acquire::no_answer;
 use crate::client::{LockClient, invalid};
 use crate::lock::Lock;
 use crate::renewal::Span;
@@ -108,15 +109,25 @@ impl LockSet {
     ///
     /// As [`Lock::acquire`]; none is held then. [`ErrorKind::InvalidInput`] for no key, or more than 100.
     pub async fn acquire(self) -> Result<LeaseSet> {
+        let clock = &self.client.inner().clock;
         let wait = Span {
-            from: self.client.inner().clock.now(),
+            from: clock.now(),
             length: self.lock.longest_wait(),
         };
         let locks = self.locks()?;
-        if let Some(set) = take_at_once(&locks).await? {
-            return Ok(set);
+        let waits = !wait.length.is_zero();
+        // What is dropped at the end of the wait is given back.
+        let first = if waits {
+            tokio::time::timeout(wait.length, self.take_at_once(&locks)).await
+        } else {
+            Ok(self.take_at_once(&locks).await)
+        };
+        match first.unwrap_or_else(|_| Err(no_answer())) {
+            Err(error) if error.is_retryable() && !wait.left(clock.now()).is_zero() => {
+                self.take_in_order(locks, wait, error).await
+            }
+            taken => taken,
         }
-        self.take_in_order(locks, wait).await
     }
 
     /// Takes all if all are free: `None` if one is held by others.
@@ -127,7 +138,11 @@ impl LockSet {
     ///
     /// As [`acquire`](Self::acquire), but never [`ErrorKind::WaitTimeout`].
     pub async fn try_acquire(self) -> Result<Option<LeaseSet>> {
-        take_at_once(&self.locks()?).await
+        match self.take_at_once(&self.locks()?).await {
+            Ok(set) => Ok(Some(set)),
+            Err(error) if error.kind() == ErrorKind::WaitTimeout => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes all, does the work, and gives them back, whatever happens. If one is lost, the work is dropped at its next
@@ -174,17 +189,48 @@ impl LockSet {
         Ok(locks.collect())
     }
 
-    async fn take_in_order(&self, locks: Vec<Lock>, wait: Span) -> Result<LeaseSet> {
+    /// `why` they are not held yet is told if the wait ends before anything better is known.
+    async fn take_in_order(&self, locks: Vec<Lock>, wait: Span, why: Error) -> Result<LeaseSet> {
         let clock = &self.client.inner().clock;
         let mut set = LeaseSet { leases: Vec::new() };
         for lock in locks {
-            // At least one attempt each, as long as there is none left.
-            let left = wait.left(clock.now()).max(Duration::from_millis(1));
+            let left = wait.left(clock.now());
+            if left.is_zero() {
+                return Err(self.given_back(set, why).await);
+            }
             match lock.wait(left).acquire().await {
                 Ok(lease) => set.leases.push(lease),
-                Err(error) => return Err(set.given_back(error).await),
+                Err(error) => {
+                    let is_cut_short = error.is_transient() && wait.left(clock.now()).is_zero();
+                    let error = if is_cut_short { why } else { error };
+                    return Err(self.given_back(set, error).await);
+                }
             }
         }
+        self.checked(set).await
+    }
+
+    /// Fails as the first of them does in the order of keys, but rather for another reason than that it is held by others.
+    async fn take_at_once(&self, locks: &[Lock]) -> Result<LeaseSet> {
+        let attempts = locks.iter().map(|lock| lock.clone().wait(Duration::ZERO));
+        let outcomes = join_all(attempts.map(Lock::acquire)).await;
+        let mut set = LeaseSet { leases: Vec::new() };
+        let (mut failed, mut held) = (None, None);
+        for outcome in outcomes {
+            match outcome {
+                Ok(lease) => set.leases.push(lease),
+                Err(error) if error.kind() == ErrorKind::WaitTimeout => held = held.or(Some(error)),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        match failed.or(held) {
+            Some(error) => Err(self.given_back(set, error).await),
+            None => self.checked(set).await,
+        }
+    }
+
+    /// The last look before it is handed out: the first may have been lost while the others were waited for.
+    async fn checked(&self, set: LeaseSet) -> Result<LeaseSet> {
         if set.is_held() {
             return Ok(set);
         }
@@ -192,31 +238,21 @@ impl LockSet {
             ErrorKind::LeaseLost,
             "one of the locks was lost while the others were waited for: try again, with a longer ttl",
         );
-        Err(set.given_back(lost).await)
+        Err(self.given_back(set, lost).await)
     }
-}
 
-/// `None` if one is held by others; what was got is given back then.
-async fn take_at_once(locks: &[Lock]) -> Result<Option<LeaseSet>> {
-    let attempts = locks.iter().map(|lock| lock.clone().try_acquire());
-    let outcomes = join_all(attempts).await;
-    let mut set = LeaseSet { leases: Vec::new() };
-    let (mut all, mut failed) = (true, None);
-    for outcome in outcomes {
-        match outcome {
-            Ok(Some(lease)) => set.leases.push(lease),
-            Ok(None) => all = false,
-            Err(error) => failed = failed.or(Some(error)),
+    /// Waits for the releases no longer than a request may take: they go on by themselves.
+    async fn given_back(&self, set: LeaseSet, error: Error) -> Error {
+        let most = self.client.inner().request_timeout;
+        match tokio::time::timeout(most, set.release()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "release failed, the lock stays until it expires");
+            }
+            Err(_) => tracing::warn!("what was got of several locks is still being released"),
         }
+        error
     }
-    if let Some(error) = failed {
-        return Err(set.given_back(error).await);
-    }
-    if all {
-        return Ok(Some(set));
-    }
-    set.give_back().await;
-    Ok(None)
 }
 
 /// Several locks that are held together, in the order of their keys. Dropped, all are released.
@@ -284,18 +320,6 @@ impl LeaseSet {
     pub async fn release(self) -> Result<()> {
         let released = join_all(self.leases.into_iter().map(Lease::release)).await;
         released.into_iter().collect()
-    }
-
-    async fn given_back(self, error: Error) -> Error {
-        self.give_back().await;
-        error
-    }
-
-    /// What could not be released expires.
-    async fn give_back(self) {
-        if let Err(error) = self.release().await {
-            tracing::warn!(%error, "release failed, the lock stays until it expires");
-        }
     }
 }
 

@@ -16,16 +16,24 @@ const SLOWEST: Duration = Duration::from_secs(1);
 
 /// How often the first in the queue asks, at least. Those behind it ask less often, by their place.
 const HEAD: Duration = Duration::from_millis(100);
+/// Of many who may all be the next, each asks less often by this much for each of them: a crowd of readers behind one
+/// writer would keep the database from anything else.
+const SPREAD: Duration = Duration::from_millis(5);
 
 /// The next wait of somebody who stands in the queue for this mode.
 pub(crate) fn in_line(contention: &Contention, mode: Mode, luck: f64) -> Duration {
-    // As many permits come back at about the same time, so that many places are as good as one.
-    let at_once = match mode {
-        Mode::Permit { limit } => limit.max(1),
-        Mode::Exclusive | Mode::Shared => 1,
+    let count = |number| u32::try_from(number).unwrap_or(u32::MAX);
+    let (at_once, crowd) = match mode {
+        Mode::Exclusive => (1, 0),
+        Mode::Shared => (1, contention.queue),
+        // As many come back at about the same time, so that so many places are as good as one.
+        Mode::Permit { limit } => (limit.max(1), contention.queue),
     };
-    let place = u32::try_from(contention.ahead).unwrap_or(u32::MAX) / at_once;
-    let ceiling = HEAD.saturating_mul(place.saturating_add(1)).min(SLOWEST);
+    let turns = (count(contention.ahead) / at_once).saturating_add(1);
+    let ceiling = HEAD
+        .saturating_mul(turns)
+        .max(SPREAD.saturating_mul(count(crowd)))
+        .min(SLOWEST);
     // Half of it is jitter: enough to part those who were refused together.
     let wait = ceiling.mul_f64(0.5 + luck.clamp(0.0, 1.0) / 2.0);
     wait.min(contention.free_in)
@@ -160,15 +168,19 @@ mod tests {
     #[test]
     fn a_place_in_line_waits_by_the_turns_before_it() {
         let mut contention = contention(&LeaseId::random(), 1, Duration::MAX);
-        for (ahead, mode, most) in [
-            (0, Mode::Exclusive, 100),
-            (3, Mode::Exclusive, 400),
-            (3, Mode::Shared, 400),
-            (3, Mode::Permit { limit: 4 }, 100),
-            (9, Mode::Permit { limit: 4 }, 300),
-            (30, Mode::Exclusive, 1000),
+        for (ahead, queue, mode, most) in [
+            (0, 9, Mode::Exclusive, 100),
+            (3, 9, Mode::Exclusive, 400),
+            (3, 9, Mode::Shared, 400),
+            (3, 9, Mode::Permit { limit: 4 }, 100),
+            (9, 9, Mode::Permit { limit: 4 }, 300),
+            (30, 31, Mode::Exclusive, 1000),
+            (0, 100, Mode::Exclusive, 100),
+            (0, 100, Mode::Shared, 500),
+            (0, 60, Mode::Permit { limit: 100 }, 300),
+            (1, 250, Mode::Shared, 1000),
         ] {
-            contention.ahead = ahead;
+            (contention.ahead, contention.queue) = (ahead, queue);
             let waits = [0.0, 1.0].map(|luck| in_line(&contention, mode, luck).as_millis());
             assert_eq!(waits, [most / 2, most], "{ahead} ahead of {mode:?}");
         }

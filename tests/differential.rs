@@ -30,6 +30,11 @@ const WORKERS: usize = 16;
 /// How often a failing case is made smaller: it must not take as long as its leases live.
 const SHRINKS: usize = 100;
 
+/// Whether a record must be there for the server to decide such a request, if it does at all.
+fn rests_on_the_record(request: &AcquireRequest) -> bool {
+    request.slot.is_some() || request.replaces.is_some()
+}
+
 /// A backend, and the database under it.
 trait Database {
     /// A document or an item.

@@ -75,6 +75,9 @@ pub struct AcquireRequest {
     pub queued: bool,
     /// Which run of a scheduled job it is for.
     pub slot: Option<Slot>,
+    /// The lease of the same owner that it is to take the place of, in another mode: if that one does not stand in the
+    /// record any more, it is refused as [`Replaced`](Reason::Replaced). Somebody may have been in between.
+    pub replaces: Option<LeaseId>,
     /// How long the lease lives without renewal.
     pub ttl: Ttl,
     /// How much of the ttl the client counts as spent from the start.
@@ -106,6 +109,7 @@ impl AcquireRequest {
             queueing: Queueing::default(),
             queued: false,
             slot: None,
+            replaces: None,
             ttl,
             margin: ttl.as_duration() / 10,
             label: None,
@@ -176,12 +180,14 @@ pub struct Contention {
     pub occupants: Vec<Occupant>,
     /// How many waiters must be granted or pass away before it is this one's turn.
     pub ahead: usize,
+    /// How many queue in all.
+    pub queue: usize,
     /// When it is worth trying again if nobody releases before.
     pub free_in: Duration,
 }
 
 impl Contention {
-    /// A refusal with nobody ahead in the queue.
+    /// A refusal with nobody in the queue.
     #[must_use]
     pub fn new(reason: Reason, mode: Mode, occupants: Vec<Occupant>, free_in: Duration) -> Self {
         Self {
@@ -189,6 +195,7 @@ impl Contention {
             mode,
             occupants,
             ahead: 0,
+            queue: 0,
             free_in,
         }
     }

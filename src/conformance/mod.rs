@@ -378,7 +378,8 @@ cases! { $
         an_upgrade_is_not_kept_waiting_by_the_queue
         a_refused_upgrade_does_not_queue
         a_takeover_takes_nobodys_place
-        a_permit_is_exchanged_for_one_of_another_limit;
+        a_permit_is_exchanged_for_one_of_another_limit
+        a_change_needs_the_lease_that_it_replaces;
     slots:
         a_slot_runs_at_most_once
         a_slot_runs_until_it_is_done

@@ -2,7 +2,7 @@
 
 use super::Fixture;
 use super::line::{Asker, in_time};
-use super::scene::{LONG, Scene, again, renewal};
+use super::scene::{LONG, Scene, again, renewal, retry};
 use crate::{AcquireRequest, Mode, Reason};
 
 /// The same owner's next acquisition, in another mode.
@@ -118,4 +118,40 @@ pub async fn a_permit_is_exchanged_for_one_of_another_limit(fixture: &dyn Fixtur
     }
     scene.released(&other).await;
     scene.granted(&becomes(&mine, permit(1))).await;
+}
+
+/// What names the lease whose place it takes is granted where that one stands, and nowhere else: somebody may have been in
+/// between.
+pub async fn a_change_needs_the_lease_that_it_replaces(fixture: &dyn Fixture) {
+    let change = |of: &AcquireRequest, mode| {
+        let mut next = becomes(of, mode);
+        next.replaces = Some(of.id.clone());
+        next
+    };
+    let scene = Scene::open(fixture, "upgrade-replaces").await;
+    let reader = scene.shared(LONG);
+    let writer = change(&reader, Mode::Exclusive);
+    let refusal = scene.held(&writer).await;
+    assert_eq!(refusal.reason, Reason::Replaced, "no record: {refusal:?}");
+    assert_eq!(scene.inspect().await, None);
+
+    let first = scene.granted(&reader).await;
+    let second = scene.granted(&writer).await;
+    super::scene::assert_grow(&[first.token, second.token]);
+    let again = scene.granted(&retry(&writer, 2)).await;
+    assert_eq!(again.token, second.token, "its answer was lost");
+    for late in [
+        change(&reader, Mode::Exclusive),
+        change(&reader, Mode::Shared),
+    ] {
+        let refusal = scene.held_untouched(&late).await;
+        assert_eq!(refusal.reason, Reason::Replaced, "taken over: {refusal:?}");
+    }
+    let reader = change(&writer, Mode::Shared);
+    scene.granted(&reader).await;
+    scene.released(&reader).await;
+    for mode in [Mode::Exclusive, Mode::Shared] {
+        let refusal = scene.held_untouched(&change(&reader, mode)).await;
+        assert_eq!(refusal.reason, Reason::Replaced, "released: {refusal:?}");
+    }
 }

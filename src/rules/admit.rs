@@ -51,7 +51,12 @@ pub fn admit(record: Option<&LockRecord>, request: &AcquireRequest, time: &Serve
         Judged::TooEarly(wait) => return too_early(record, request, time, wait),
     };
     let Some(seen) = record else {
-        return grant(LockRecord::new(request.mode), request, slot, time);
+        let empty = LockRecord::new(request.mode);
+        return if request.replaces.is_some() {
+            refusal(&empty, Reason::Replaced, request, time)
+        } else {
+            grant(empty, request, slot, time)
+        };
     };
 
     let (mut next, mended) = clamp(seen, time);
@@ -113,10 +118,7 @@ pub fn admit(record: Option<&LockRecord>, request: &AcquireRequest, time: &Serve
 
 /// What needs no look at the others: granted before, or over for good.
 fn settled(seen: &LockRecord, request: &AcquireRequest, time: &ServerTime) -> Option<Verdict> {
-    let refuse = |reason| Verdict::Held {
-        contention: contention(seen, reason, request, time),
-        mended: None,
-    };
+    let refuse = |reason| refusal(seen, reason, request, time);
     if let Some(standing) = seen.holder(&request.id) {
         return Some(if seen.mode.same_kind(request.mode) {
             Verdict::Existing(standing.clone())
@@ -127,7 +129,22 @@ fn settled(seen: &LockRecord, request: &AcquireRequest, time: &ServerTime) -> Op
     if seen.closed.as_ref() == Some(&request.id) {
         return Some(refuse(closed_or_replaced(seen, request)));
     }
-    turn::is_replaced(seen, request).then(|| refuse(Reason::Replaced))
+    let stands = |replaced| seen.holder(replaced).is_some();
+    let is_replaced =
+        turn::is_replaced(seen, request) || !request.replaces.as_ref().is_none_or(stands);
+    is_replaced.then(|| refuse(Reason::Replaced))
+}
+
+fn refusal(
+    seen: &LockRecord,
+    reason: Reason,
+    request: &AcquireRequest,
+    time: &ServerTime,
+) -> Verdict {
+    Verdict::Held {
+        contention: contention(seen, reason, request, time),
+        mended: None,
+    }
 }
 
 fn too_early(
@@ -271,7 +288,9 @@ fn contention(
         })
         .collect();
     let free_in = free_in(shown, &occupants, request, time);
-    Contention::new(reason, shown.mode, occupants, free_in)
+    let mut contention = Contention::new(reason, shown.mode, occupants, free_in);
+    contention.queue = shown.queue.len();
+    contention
 }
 
 /// When enough of the others will have expired, and all who queue. Never zero, which would be a busy wait.

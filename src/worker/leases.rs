@@ -8,11 +8,15 @@ use tokio::sync::oneshot;
 use super::Held;
 use crate::backend::{RenewOutcome, RenewRequest};
 use crate::lease::Loss;
+use crate::plan::Plan;
 use crate::time::Moment;
 use crate::{LeaseId, Result};
 
 /// Who waits for the end of a renewal.
 type Done = oneshot::Sender<Result<()>>;
+
+/// No renewal is given less time than this, as long as the lease lives.
+const SHORTEST: Duration = Duration::from_millis(50);
 
 /// The monotonic clock stood still, or the wall clock stepped, if they differ by more than this.
 const DIVERGENCE: Duration = Duration::from_millis(50);
@@ -21,6 +25,8 @@ pub(super) struct Entry {
     pub(super) held: Held,
     /// A renewal is under way.
     renewing: bool,
+    /// None is to be sent: another acquisition is about to take its place.
+    paused: bool,
     waiting: Vec<Done>,
     at: Duration,
 }
@@ -48,6 +54,7 @@ impl Leases {
         let entry = Entry {
             held,
             renewing: false,
+            paused: false,
             waiting: Vec::new(),
             at: Duration::ZERO,
         };
@@ -63,6 +70,23 @@ impl Leases {
             let _ = done.send(entry.held.lease.check());
         }
         Some(entry.held)
+    }
+
+    /// What it was granted for; `None` if it is lost.
+    pub(super) fn pause(&mut self, id: &LeaseId, now: Moment) -> Option<Plan> {
+        let entry = self.entries.get_mut(id)?;
+        if entry.held.renewal.left(now).is_zero() {
+            return None;
+        }
+        entry.paused = true;
+        Some(entry.held.plan.clone())
+    }
+
+    pub(super) fn resume(&mut self, id: &LeaseId, now: Moment) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.paused = false;
+            self.reschedule(id, now);
+        }
     }
 
     pub(super) fn drain(&mut self) -> Vec<Held> {
@@ -94,8 +118,7 @@ impl Leases {
                 due.ended.extend(self.remove(&id));
                 continue;
             }
-            let renews = entry.held.plan.automatic && !entry.renewing;
-            if renews && entry.held.renewal.due_in(now) == Some(Duration::ZERO) {
+            if entry.renews() && entry.held.renewal.due_in(now) == Some(Duration::ZERO) {
                 due.renewals.push(entry.renewal(now));
             }
             self.reschedule(&id, now);
@@ -120,17 +143,15 @@ impl Leases {
         Ok(Some(entry.renewal(now)))
     }
 
-    /// A renewal was answered.
+    /// A renewal was answered. The lease, if it turned out to be lost.
     pub(super) fn renewed(
         &mut self,
         id: &LeaseId,
         outcome: Result<RenewOutcome>,
         now: Moment,
         luck: f64,
-    ) {
-        let Some(entry) = self.entries.get_mut(id) else {
-            return;
-        };
+    ) -> Option<Held> {
+        let entry = self.entries.get_mut(id)?;
         entry.renewing = false;
         let lease = &entry.held.lease;
         let result = match outcome {
@@ -141,6 +162,8 @@ impl Leases {
                 }
                 lease.check()
             }
+            // What takes its place may have done so.
+            Ok(RenewOutcome::Lost) if entry.paused => lease.check(),
             Ok(RenewOutcome::Lost) => {
                 lease.lose(Loss::Evicted);
                 lease.check()
@@ -152,12 +175,12 @@ impl Leases {
             }
         };
         let lost = lease.check().is_err();
-        answer(std::mem::take(&mut entry.waiting), lease, result);
+        answer(std::mem::take(&mut entry.waiting), result);
         if lost {
-            self.remove(id);
-        } else {
-            self.reschedule(id, now);
+            return self.remove(id);
         }
+        self.reschedule(id, now);
+        None
     }
 
     fn reschedule(&mut self, id: &LeaseId, now: Moment) {
@@ -166,7 +189,7 @@ impl Leases {
         };
         let left = entry.held.renewal.left(now);
         let renewal = entry.held.renewal.due_in(now);
-        let renewal = renewal.filter(|_| entry.held.plan.automatic && !entry.renewing);
+        let renewal = renewal.filter(|_| entry.renews());
         let wait = renewal.map_or(left, |renewal| renewal.min(left));
         self.schedule.remove(&(entry.at, id.clone()));
         entry.at = now.monotonic.saturating_add(wait);
@@ -196,21 +219,33 @@ impl Leases {
 }
 
 impl Entry {
+    /// Whether a renewal is sent once it is due.
+    fn renews(&self) -> bool {
+        self.held.plan.automatic && !self.renewing && !self.paused
+    }
+
     fn renewal(&mut self, now: Moment) -> RenewRequest {
         self.renewing = true;
         let token = self.held.lease.token;
         let seq = self.held.renewal.send(now);
         let mut request = RenewRequest::new(&self.held.plan.request, token, seq);
-        request.timeout = request.timeout.min(self.held.renewal.left(now));
+        // One that hangs leaves time for another.
+        let left = self.held.renewal.left(now);
+        request.timeout = request.timeout.min((left / 2).max(SHORTEST).min(left));
         request
     }
 }
 
-/// The first to wait gets the error itself, the others one of the same kind.
-fn answer(waiting: Vec<Done>, lease: &crate::lease::LeaseState, result: Result<()>) {
-    let mut result = Some(result);
+/// The last to wait gets the error itself, the others the same without its source.
+fn answer(mut waiting: Vec<Done>, result: Result<()>) {
+    let last = waiting.pop();
     for done in waiting {
-        let answer = result.take().unwrap_or_else(|| lease.check());
-        let _ = done.send(answer);
+        let _ = done.send(match &result {
+            Ok(()) => Ok(()),
+            Err(error) => Err(error.without_source()),
+        });
+    }
+    if let Some(done) = last {
+        let _ = done.send(result);
     }
 }

@@ -14,15 +14,20 @@ use crate::backend::{
 use crate::lease::LeaseState;
 use crate::plan::Plan;
 use crate::renewal::Renewal;
-use crate::time::{Clock, Moment};
+use crate::time::Clock;
 use crate::{Error, ErrorKind, LeaseId, Result};
 
 /// What the task is asked to do.
 pub(crate) enum Command {
     /// Send an attempt to acquire; whoever asked may be gone when it lands.
-    Attempt(AcquireRequest, oneshot::Sender<Result<AcquireOutcome>>),
+    Attempt {
+        request: AcquireRequest,
+        /// What ends it, should nobody want it any more.
+        ending: ReleaseRequest,
+        reply: oneshot::Sender<Result<AcquireOutcome>>,
+    },
     /// Nobody wants this acquisition any more: release it, once no attempt of it is under way.
-    Abandon(ReleaseRequest),
+    Abandon(LeaseId),
     /// A lease was granted: watch over it.
     Hold(Box<Held>),
     /// Prolong a lease now.
@@ -32,8 +37,12 @@ pub(crate) enum Command {
     },
     /// Prolong a grant that is not handed out yet.
     Refresh(RenewRequest, oneshot::Sender<Result<RenewOutcome>>),
-    /// Stop to care for a lease, which stays in the record as it is. Answers what it was; `None` if it is lost.
-    Take(LeaseId, oneshot::Sender<Result<Option<Held>>>),
+    /// Stop to renew a lease until it is [resumed](Command::Resume). Answers what it was granted for; `None` if it is lost.
+    Pause(LeaseId, oneshot::Sender<Result<Option<Plan>>>),
+    /// Renew it again.
+    Resume(LeaseId),
+    /// Stop to care for a lease, which stays in the record as it is.
+    Forget(LeaseId),
     /// End a lease; `succeeded` tells what became of the slot that it is for.
     Release {
         lease: Arc<LeaseState>,
@@ -49,8 +58,6 @@ pub(crate) struct Held {
     pub(crate) lease: Arc<LeaseState>,
     pub(crate) renewal: Renewal,
     pub(crate) plan: Plan,
-    /// When it was granted.
-    pub(crate) since: Moment,
 }
 
 /// The way to the client's task; clones lead to the same one.
@@ -82,13 +89,22 @@ impl Worker {
     }
 
     /// Sends an attempt to acquire and waits for it. Dropping the future leaves the attempt under way.
-    pub(crate) async fn attempt(&self, request: AcquireRequest) -> Result<AcquireOutcome> {
-        self.ask(|reply| Command::Attempt(request, reply)).await
+    pub(crate) async fn attempt(
+        &self,
+        request: AcquireRequest,
+        ending: ReleaseRequest,
+    ) -> Result<AcquireOutcome> {
+        let attempt = |reply| Command::Attempt {
+            request,
+            ending,
+            reply,
+        };
+        self.ask(attempt).await
     }
 
-    pub(crate) fn abandon(&self, request: ReleaseRequest) {
+    pub(crate) fn abandon(&self, id: &LeaseId) {
         // With the task gone there is nobody left to release by: the lease expires.
-        let _ = self.tell(Command::Abandon(request));
+        let _ = self.tell(Command::Abandon(id.clone()));
     }
 
     pub(crate) fn hold(&self, held: Held) -> Result<()> {
@@ -104,16 +120,19 @@ impl Worker {
         self.ask(|done| Command::Refresh(request, done)).await
     }
 
-    /// Takes a lease out of the task's care: nothing renews it any more, and its deadline runs on.
-    pub(crate) async fn take(&self, lease: &LeaseState) -> Result<Option<Held>> {
+    /// Nothing renews the lease from now on, and its deadline runs on. `None` if it is lost.
+    pub(crate) async fn pause(&self, lease: &LeaseState) -> Result<Option<Plan>> {
         let id = lease.id.clone();
-        self.ask(|reply| Command::Take(id, reply)).await
+        self.ask(|reply| Command::Pause(id, reply)).await
     }
 
-    /// As [`take`](Self::take), for good. Does not block.
-    pub(crate) fn let_expire(&self, lease: &LeaseState) {
-        let (reply, _) = oneshot::channel();
-        let _ = self.tell(Command::Take(lease.id.clone(), reply));
+    pub(crate) fn resume(&self, lease: &LeaseState) -> Result<()> {
+        self.tell(Command::Resume(lease.id.clone()))
+    }
+
+    /// Leaves a lease that is over here to its fate in the record. Does not block.
+    pub(crate) fn forget(&self, lease: &LeaseState) {
+        let _ = self.tell(Command::Forget(lease.id.clone()));
     }
 
     pub(crate) async fn release(&self, lease: &Arc<LeaseState>, succeeded: bool) -> Result<()> {
@@ -127,7 +146,7 @@ impl Worker {
     }
 
     /// Releases a lease that was dropped. Does not block, and works outside of a runtime.
-    pub(crate) fn forget(&self, lease: &Arc<LeaseState>) {
+    pub(crate) fn drop_lease(&self, lease: &Arc<LeaseState>) {
         let _ = self.tell(Command::Release {
             lease: Arc::clone(lease),
             succeeded: false,

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::Command;
-use super::attempts::{Attempt, Attempts};
+use super::attempts::Attempts;
 use super::leases::Leases;
+use super::{Command, Held};
 use crate::backend::{
     AcquireOutcome, Backend, ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest,
 };
@@ -20,8 +20,8 @@ use crate::{Error, ErrorKind, LeaseId, Result};
 
 /// A request that came to its end.
 enum Landed {
-    Attempt(LeaseId, Result<AcquireOutcome>),
-    Renewals(Vec<(LeaseId, Result<RenewOutcome>)>),
+    Attempt(LeaseId, u64, Result<AcquireOutcome>),
+    Renewal(LeaseId, Result<RenewOutcome>),
     /// Whoever asked has been answered.
     Answered,
 }
@@ -77,24 +77,30 @@ pub(super) async fn run(
 impl Task {
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Attempt(request, reply) => {
-                self.attempts.begin(request.id.clone(), reply);
+            Command::Attempt {
+                request,
+                ending,
+                reply,
+            } => {
+                self.attempts.begin(request.seq, ending, reply);
                 let backend = Arc::clone(&self.backend);
                 self.requests.spawn(async move {
                     let outcome = backend.acquire(&request).await;
-                    Landed::Attempt(request.id, outcome)
+                    Landed::Attempt(request.id, request.seq, outcome)
                 });
             }
-            Command::Abandon(request) => {
-                if let Some(request) = self.attempts.abandon(request) {
-                    self.send_release(request, Duration::ZERO, None);
-                }
+            Command::Abandon(id) => {
+                let ending = self.attempts.abandon(&id);
+                self.give_back(ending);
             }
-            Command::Hold(held) => self.leases.insert(*held, self.clock.now()),
+            Command::Hold(held) => {
+                self.attempts.hand_over(&held.lease.id);
+                self.leases.insert(*held, self.clock.now());
+            }
             Command::Renew { lease, done } => {
                 let now = self.clock.now();
                 match self.leases.renew(&lease.id, done, now) {
-                    Ok(Some(request)) => self.send_renewals(vec![request]),
+                    Ok(Some(request)) => self.send_renewal(request),
                     Ok(None) => {}
                     // Lost; or in the care of a task whose runtime is gone.
                     Err(done) => drop(done.send(lease.check().and_then(|()| Err(super::closed())))),
@@ -107,7 +113,12 @@ impl Task {
                     Landed::Answered
                 });
             }
-            Command::Take(id, reply) => drop(reply.send(Ok(self.leases.remove(&id)))),
+            Command::Pause(id, reply) => {
+                let plan = self.leases.pause(&id, self.clock.now());
+                let _ = reply.send(Ok(plan));
+            }
+            Command::Resume(id) => self.leases.resume(&id, self.clock.now()),
+            Command::Forget(id) => drop(self.leases.remove(&id)),
             Command::Release {
                 lease,
                 succeeded,
@@ -119,43 +130,44 @@ impl Task {
 
     fn take(&mut self, landed: Landed) {
         match landed {
-            Landed::Attempt(id, outcome) => self.attempt_landed(&id, outcome),
-            Landed::Renewals(outcomes) => {
+            Landed::Attempt(id, seq, outcome) => {
+                let ending = self.attempts.land(&id, seq, outcome);
+                self.give_back(ending);
+            }
+            Landed::Renewal(id, outcome) => {
                 let now = self.clock.now();
-                for (id, outcome) in outcomes {
-                    self.leases.renewed(&id, outcome, now, fastrand::f64());
+                let lost = self.leases.renewed(&id, outcome, now, fastrand::f64());
+                if let Some(held) = lost {
+                    self.lost(&held);
                 }
             }
             Landed::Answered => {}
         }
     }
 
-    fn attempt_landed(&mut self, id: &LeaseId, outcome: Result<AcquireOutcome>) {
-        match self.attempts.land(id) {
-            Some(Attempt::Awaited(reply)) => drop(reply.send(outcome)),
-            Some(Attempt::Abandoned(mut release)) => {
-                release.queued |= matches!(outcome, Ok(AcquireOutcome::Queued(_)));
-                if release.queued || may_hold(&outcome) {
-                    self.send_release(release, Duration::ZERO, None);
-                }
-            }
-            None => {}
+    fn do_what_is_due(&mut self) {
+        let due = self.leases.due(self.clock.now());
+        for request in due.renewals {
+            self.send_renewal(request);
+        }
+        for held in due.ended {
+            self.lost(&held);
         }
     }
 
-    fn do_what_is_due(&mut self) {
-        let now = self.clock.now();
-        let due = self.leases.due(now);
-        if !due.renewals.is_empty() {
-            self.send_renewals(due.renewals);
+    fn lost(&mut self, held: &Held) {
+        let (lease, now) = (&held.lease, self.clock.now());
+        tracing::warn!(key = %lease.key, owner = %lease.owner, "lease lost");
+        // Only a limit of its own ends a lease that the record still shows, and that is over with it.
+        if held.renewal.reached_cap(now) {
+            self.give_back(Some(lease.ending(now, false)));
         }
-        for held in due.ended {
-            tracing::warn!(key = %held.lease.key, owner = %held.lease.owner, "lease lost: its time is over");
-            // Only a limit of its own ends a lease that the record still shows, and that is over with it.
-            if held.renewal.reached_cap(now) {
-                let ending = held.plan.ending_of(held.since, now, None);
-                self.send_release(ending, Duration::ZERO, None);
-            }
+    }
+
+    /// Nobody waits for the end of it.
+    fn give_back(&mut self, ending: Option<ReleaseRequest>) {
+        if let Some(ending) = ending {
+            self.send_release(ending, Duration::ZERO, None);
         }
     }
 
@@ -167,18 +179,10 @@ impl Task {
     ) {
         let before = lease.end();
         let now = self.clock.now();
-        let (request, left) = match self.leases.remove(&lease.id) {
-            Some(held) => {
-                let slot_done = lease.slot.filter(|_| succeeded);
-                let ending = held.plan.ending_of(held.since, now, slot_done);
-                (ending, held.renewal.left(now))
-            }
-            None => (
-                ReleaseRequest::new(&lease.key, &lease.owner, &lease.id),
-                Duration::ZERO,
-            ),
-        };
-        self.send_release(request, left, done.map(|done| (done, before)));
+        let held = self.leases.remove(&lease.id);
+        let left = held.map_or(Duration::ZERO, |held| held.renewal.left(now));
+        let ending = lease.ending(now, succeeded);
+        self.send_release(ending, left, done.map(|done| (done, before)));
     }
 
     fn shut_down(&mut self, done: oneshot::Sender<()>) {
@@ -186,17 +190,19 @@ impl Task {
         let now = self.clock.now();
         for held in self.leases.drain() {
             held.lease.lose(Loss::Shutdown);
-            let ending = held.plan.ending_of(held.since, now, None);
-            self.send_release(ending, Duration::ZERO, None);
+            self.give_back(Some(held.lease.ending(now, false)));
+        }
+        for ending in self.attempts.close() {
+            self.give_back(Some(ending));
         }
     }
 
-    fn send_renewals(&mut self, requests: Vec<RenewRequest>) {
+    /// Each by itself: one that hangs makes no other late.
+    fn send_renewal(&mut self, request: RenewRequest) {
         let backend = Arc::clone(&self.backend);
         self.requests.spawn(async move {
-            let outcomes = backend.renew_many(&requests).await;
-            let ids = requests.into_iter().map(|request| request.id);
-            Landed::Renewals(ids.zip(outcomes).collect())
+            let outcome = backend.renew(&request).await;
+            Landed::Renewal(request.id, outcome)
         });
     }
 
@@ -249,15 +255,6 @@ async fn release(
             return Err(error);
         }
         tokio::time::sleep(backoff.next(fastrand::f64()).min(left)).await;
-    }
-}
-
-/// This attempt, or an earlier one whose answer got lost, may have been granted. Only a refusal that saw the record tells.
-fn may_hold(outcome: &Result<AcquireOutcome>) -> bool {
-    match outcome {
-        Ok(AcquireOutcome::Granted(_)) => true,
-        Ok(AcquireOutcome::Queued(_) | AcquireOutcome::Held(_) | AcquireOutcome::Skipped) => false,
-        Err(error) => error.is_transient(),
     }
 }
 

@@ -18,6 +18,7 @@ mod holding;
 mod input;
 mod patterns;
 mod queueing;
+mod races;
 
 use std::time::Duration;
 

@@ -16,7 +16,7 @@ use doclock::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{Database, SKEW};
+use super::{Database, SKEW, rests_on_the_record};
 use crate::support::counter::Counter;
 
 type Item = HashMap<String, AttributeValue>;
@@ -90,7 +90,7 @@ impl Database for Items {
         request: &AcquireRequest,
         now: Timestamp,
     ) -> bool {
-        if request.slot.is_some() {
+        if rests_on_the_record(request) {
             return false;
         }
         let Some(seen) = seen else {
@@ -128,7 +128,7 @@ impl Database for Items {
 
     fn confirms(&self, request: &AcquireRequest, reason: Reason) -> bool {
         let ends = matches!(reason, Reason::Closed | Reason::Replaced);
-        request.waiting && request.slot.is_none() && (request.queued || ends)
+        request.waiting && !rests_on_the_record(request) && (request.queued || ends)
     }
 
     fn plain_evicts(&self) -> bool {

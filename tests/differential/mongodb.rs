@@ -16,7 +16,7 @@ use mongodb::event::command::CommandEvent;
 use mongodb::options::ClientOptions;
 use mongodb::{Client, Collection};
 
-use super::{Database, SKEW};
+use super::{Database, SKEW, rests_on_the_record};
 
 pub(super) struct Documents {
     /// Not seen by the counter.
@@ -72,12 +72,13 @@ impl Database for Documents {
     ) -> bool {
         let Some(seen) = seen else {
             // Nothing may be created before a run's time has come, and there is nothing that tells the time.
-            return request.slot.is_none();
+            return !rests_on_the_record(request);
         };
         let live = seen.holders.iter().filter(|holder| holder.expires_at > now);
         let live = live.count();
         let shares = seen.mode.same_kind(request.mode) && request.mode != Mode::Exclusive;
-        is_ordinary(seen, request, now)
+        request.replaces.is_none()
+            && is_ordinary(seen, request, now)
             && (seen.queue.is_empty() || request.queued && is_first(seen, request, live, now))
             && (live == 0 || (shares && live < request.mode.capacity()))
     }
@@ -89,7 +90,9 @@ impl Database for Documents {
         now: Timestamp,
     ) -> bool {
         let stands = |seen: &LockRecord| seen.waiter(&request.id).is_some();
-        request.queued && seen.is_some_and(|seen| stands(seen) && is_ordinary(seen, request, now))
+        request.queued
+            && request.replaces.is_none()
+            && seen.is_some_and(|seen| stands(seen) && is_ordinary(seen, request, now))
     }
 
     fn release_cost(&self, seen: Option<&LockRecord>, request: &ReleaseRequest) -> usize {

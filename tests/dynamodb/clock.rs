@@ -126,6 +126,20 @@ on_both! {
     }
 
     /// What stays of a minimum hold is everybody's business: the time is asked for before it is written.
+    /// Waiters count their turns from there: too early, and the second one passes the first.
+    async fn it_became_free_when_it_was_released(server: Server) {
+        let (sane, table) = server.backend().await?;
+        for (index, (what, clock)) in wrong_clocks().into_iter().enumerate() {
+            let mine = request(&format!("key-{index}"), Mode::Exclusive)?;
+            granted(&sane, &mine).await?;
+            release(&server.cold(&table).clock(clock()), &mine).await?;
+            let now = Timestamp::from(std::time::SystemTime::now()).as_millis();
+            let free_at = record(&sane, &mine.key).await?.free_at.context("never")?;
+            let apart = (now - free_at.as_millis()).abs();
+            assert!(apart <= 2 * PAD_MS, "{what}: {apart} ms");
+        }
+    }
+
     async fn a_minimum_hold_ends_in_time(server: Server) {
         let (sane, table) = server.backend().await?;
         for (index, (what, clock)) in wrong_clocks().into_iter().enumerate() {

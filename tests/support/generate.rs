@@ -45,34 +45,55 @@ pub fn acquire(now: Timestamp) -> impl Strategy<Value = (Option<LockRecord>, Acq
     });
     let watched = option::weighted(0.2, (any::<Index>(), 0_u64..2));
     let slot = option::weighted(0.25, slot(now));
+    let replaces = option::weighted(0.1, any::<Index>());
     let case = (
         option::weighted(0.95, record(now)),
         request,
         queueing(),
         slot,
         watched,
+        replaces,
     );
-    case.prop_map(move |(mut record, mut request, queueing, slot, watched)| {
-        if let Some(record) = &mut record {
-            queueing.apply(&mut request, record, now);
-            let holder = watched.filter(|_| !record.holders.is_empty());
-            let holder = holder.map(|(which, off)| (which.get(&record.holders), off));
-            request.watched = holder
-                .and_then(|(holder, off)| {
-                    let id = holder.id()?.clone();
-                    let seq = holder.seq + off;
-                    Some(Watched { id, seq })
-                })
-                .into_iter()
-                .collect();
+    case.prop_map(
+        move |(mut record, mut request, queueing, slot, watched, replaces)| {
+            if let Some(record) = &mut record {
+                queueing.apply(&mut request, record, now);
+                let holder = watched.filter(|_| !record.holders.is_empty());
+                let holder = holder.map(|(which, off)| (which.get(&record.holders), off));
+                request.watched = holder
+                    .and_then(|(holder, off)| {
+                        let id = holder.id()?.clone();
+                        let seq = holder.seq + off;
+                        Some(Watched { id, seq })
+                    })
+                    .into_iter()
+                    .collect();
+            }
+            if let Some(which) = replaces {
+                replace(&mut request, record.as_ref(), which);
+            }
+            if let Some(slot) = slot {
+                request.slot = Some(slot.of(record.as_ref()));
+                // A scheduled job runs alone.
+                request.mode = Mode::Exclusive;
+            }
+            (record, request)
+        },
+    )
+}
+
+/// Names a lease that is to be replaced: one that stands there if there are any.
+fn replace(request: &mut AcquireRequest, record: Option<&LockRecord>, which: Index) {
+    let holders = record.map_or(&[][..], |record| &record.holders);
+    let standing = Some(holders).filter(|holders| !holders.is_empty());
+    let standing = standing.and_then(|holders| which.get(holders).claimant.clone());
+    request.replaces = Some(match standing {
+        Some(claimant) => {
+            request.owner = claimant.owner;
+            claimant.id
         }
-        if let Some(slot) = slot {
-            request.slot = Some(slot.of(record.as_ref()));
-            // A scheduled job runs alone.
-            request.mode = Mode::Exclusive;
-        }
-        (record, request)
-    })
+        None => LeaseId::random(),
+    });
 }
 
 /// How a request queues, before it is known who does.

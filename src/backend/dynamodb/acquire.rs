@@ -29,8 +29,9 @@ pub(super) struct Attempt<'a> {
 #[async_trait]
 impl Store for Attempt<'_> {
     async fn try_acquire(&self, request: &AcquireRequest) -> Result<Written> {
-        // Which slot it is cannot be told before an answer told the time.
-        if request.slot.is_some() {
+        // Which slot it is cannot be told before an answer told the time, nor what a lease is to take the place of
+        // without the record.
+        if request.slot.is_some() || request.replaces.is_some() {
             return self.read(request).await;
         }
         if request.waiting

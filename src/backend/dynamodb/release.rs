@@ -24,8 +24,9 @@ struct Standing {
 
 impl DynamoBackend {
     pub(super) async fn release_once(&self, request: &ReleaseRequest) -> Result<ReleaseOutcome> {
-        if request.linger.is_some() && !is_verified(&self.write_time()) {
-            // When it ends is for others to believe: not by this machine's clock alone, if an answer tells the time.
+        if !request.queued && !is_verified(&self.write_time()) {
+            // When it became free, and how long a rest of it lingers, is for others to believe: not by this machine's
+            // clock alone, if an answer tells the time.
             self.read(&request.key, false, Some(request.timeout))
                 .await?;
         }

@@ -18,15 +18,17 @@ const ATTEMPTS: usize = 4;
 #[async_trait]
 impl Store for MongoBackend {
     async fn try_acquire(&self, request: &AcquireRequest) -> Result<Written> {
-        let pipeline = if request.queued {
+        let pipeline = if request.replaces.is_some() {
+            write::unchanged()
+        } else if request.queued {
             turn::turn(request, self.skew)?
         } else {
             pipeline::newcomer(request, self.skew)?
         };
-        let upsert = match request.slot {
-            // It may be refused where there is no record, and an upsert would leave an empty document.
-            Some(_) => Upsert::No,
-            None => Upsert::Yes,
+        // It may be refused where there is no record, and an upsert would leave an empty document.
+        let upsert = match (request.slot, &request.replaces) {
+            (None, None) => Upsert::Yes,
+            _ => Upsert::No,
         };
         let mut duplicates = 0;
         for _ in 0..ATTEMPTS {

@@ -106,10 +106,14 @@ impl MongoBackend {
         key: &Key,
         timeout: Duration,
     ) -> mongodb::error::Result<Option<Answer>> {
-        let unchanged = vec![doc! { "$replaceWith": "$$ROOT" }];
-        self.find_and_modify(key, unchanged, Upsert::No, timeout)
+        self.find_and_modify(key, unchanged(), Upsert::No, timeout)
             .await
     }
+}
+
+/// What leaves a record as it is, and shows it.
+pub(super) fn unchanged() -> Vec<Document> {
+    vec![doc! { "$replaceWith": "$$ROOT" }]
 }
 
 /// What writes `next` if the record is still the one that was `seen`. Whoever sends it compares the answer with `next`.
@@ -120,7 +124,7 @@ pub(super) fn swap(
     seen: Option<&LockRecord>,
     next: &LockRecord,
 ) -> Result<(Vec<Document>, Upsert)> {
-    let (unchanged, upsert) = match seen {
+    let (is_same, upsert) = match seen {
         // Only where there is nothing at all: a user's document has no `rev` either.
         None => (absent(key), Upsert::Yes),
         // The token as well, because `rev` starts anew after a deletion. No upsert, or a record that was deleted
@@ -142,7 +146,7 @@ pub(super) fn swap(
         { "$literal": record::encode(next)? },
         foreign,
     ] });
-    let pipeline = vec![doc! { "$replaceWith": { "$cond": [unchanged, written, "$$ROOT"] } }];
+    let pipeline = vec![doc! { "$replaceWith": { "$cond": [is_same, written, "$$ROOT"] } }];
     Ok((pipeline, upsert))
 }
 

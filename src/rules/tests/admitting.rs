@@ -406,3 +406,29 @@ fn a_grant_keeps_what_is_not_its_own() {
     next.holders.clear();
     assert_eq!(next, seen);
 }
+
+/// Somebody may have been in between, unless it stands there still, expired or not.
+#[test]
+fn a_change_of_mode_needs_the_lease_that_it_replaces() {
+    let change = AcquireRequest {
+        replaces: Some(id("a1")),
+        ..acquire("a2", Exclusive)
+    };
+    for expires in [TTL, -TTL] {
+        let seen = record(Shared, &[holder("a1", expires)]);
+        let next = granted(Some(&seen), &change, &exact());
+        assert_eq!((ids(&next), &next.closed), (vec!["a2"], &Some(id("a1"))));
+    }
+    for seen in [
+        record(Shared, &[]),
+        record(Shared, &[holder("a3", TTL)]),
+        record(Shared, &[holder("b1", -TTL)]),
+    ] {
+        let (refusal, mended) = refused(&seen, &change, &exact());
+        assert_eq!((refusal.reason, mended), (Reason::Replaced, None));
+    }
+    let Verdict::Held { contention, .. } = admit(None, &change, &exact()) else {
+        panic!("granted where there is nothing");
+    };
+    assert_eq!(contention.reason, Reason::Replaced);
+}

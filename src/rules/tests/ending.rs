@@ -88,6 +88,12 @@ fn what_is_left_of_a_minimum_hold_stays() {
     let seen = record(Exclusive, &[holder("a1", TTL)]);
     let next = released(&seen, &lingering("a1", 0), &exact());
     assert!(next.holders.is_empty(), "none of it is left");
+    // No request makes it longer than a minimum hold can be.
+    let next = released(&seen, &lingering("a1", 10 * TTL), &exact());
+    assert_eq!(
+        next.holders,
+        [Holder::new(None, at(0), at(TTL), ttl(TTL), 0)]
+    );
 }
 
 #[test]

@@ -8,6 +8,7 @@ use doclock::{
     Reason, Timestamp, WAITER_TTL,
 };
 
+use super::super::rests_on_the_record;
 use super::{After, Case, Database, Failure, TOLERANCE, disagreement, failure, same, worth};
 
 pub(in super::super) async fn acquire<D: Database>(
@@ -46,7 +47,7 @@ pub(in super::super) async fn acquire<D: Database>(
     } else {
         queue(admitted, &request, &time)
     };
-    let is_late = request.slot.is_some() && database.creates_late();
+    let is_late = rests_on_the_record(&request) && database.creates_late();
     let created = usize::from(seen.is_none() && (looks > 0 || is_late));
 
     match (expected, outcome) {
