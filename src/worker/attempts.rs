@@ -132,8 +132,8 @@ mod tests {
         ReleaseRequest::new(&Key::new("k").unwrap(), &Owner::random(), id)
     }
 
-    fn granted(seq: u64) -> Result<AcquireOutcome> {
-        Ok(AcquireOutcome::Granted(Grant {
+    fn granted(seq: u64) -> AcquireOutcome {
+        AcquireOutcome::Granted(Grant {
             token: 1,
             validity: Validity {
                 seq,
@@ -141,15 +141,15 @@ mod tests {
                 refresh: false,
             },
             slot: None,
-        }))
+        })
     }
 
     fn contention() -> Contention {
         Contention::new(Reason::Busy, Mode::Exclusive, Vec::new(), Duration::MAX)
     }
 
-    fn refused() -> Result<AcquireOutcome> {
-        Ok(AcquireOutcome::Held(contention()))
+    fn refused() -> AcquireOutcome {
+        AcquireOutcome::Held(contention())
     }
 
     fn unknown() -> Result<AcquireOutcome> {
@@ -162,8 +162,11 @@ mod tests {
         attempts.begin(1, ending(&id), oneshot::channel().0);
         attempts.begin(2, ending(&id), oneshot::channel().0);
         assert!(attempts.abandon(&id).is_none());
-        assert!(attempts.land(&id, 2, refused()).is_none(), "one is left");
-        let release = attempts.land(&id, 1, granted(1)).unwrap();
+        assert!(
+            attempts.land(&id, 2, Ok(refused())).is_none(),
+            "one is left"
+        );
+        let release = attempts.land(&id, 1, Ok(granted(1))).unwrap();
         assert_eq!((release.id, release.queued), (id.clone(), false));
         assert!(attempts.abandon(&id).is_none(), "once");
     }
@@ -174,17 +177,17 @@ mod tests {
         let failed = || Err(Error::new(ErrorKind::Unavailable, "refused"));
         let skipped = || Ok(AcquireOutcome::Skipped);
         for (outcomes, held, in_queue) in [
-            (vec![granted(1)], true, false),
-            (vec![refused()], false, false),
+            (vec![Ok(granted(1))], true, false),
+            (vec![Ok(refused())], false, false),
             (vec![skipped()], false, false),
             (vec![failed()], false, false),
             (vec![unknown()], true, false),
             (vec![unknown(), failed()], true, false),
-            (vec![unknown(), refused()], false, false),
+            (vec![unknown(), Ok(refused())], false, false),
             (vec![queued()], true, true),
             (vec![queued(), unknown()], true, true),
             (vec![queued(), skipped()], true, true),
-            (vec![queued(), refused()], false, false),
+            (vec![queued(), Ok(refused())], false, false),
         ] {
             let (mut attempts, id) = (Attempts::default(), LeaseId::random());
             let text = format!("{outcomes:?}");
@@ -206,9 +209,9 @@ mod tests {
         attempts.begin(1, ending(&id), oneshot::channel().0);
         let (reply, mut answer) = oneshot::channel();
         attempts.begin(2, ending(&id), reply);
-        attempts.land(&id, 2, granted(2));
+        attempts.land(&id, 2, Ok(granted(2)));
         assert!(answer.try_recv().unwrap().is_ok());
-        attempts.land(&id, 1, refused());
+        attempts.land(&id, 1, Ok(refused()));
         assert!(attempts.abandon(&id).is_some());
     }
 
@@ -220,7 +223,7 @@ mod tests {
         attempts.begin(1, ending(&under_way), reply);
         for id in [&landed, &lease] {
             attempts.begin(1, ending(id), oneshot::channel().0);
-            attempts.land(id, 1, granted(1));
+            attempts.land(id, 1, Ok(granted(1)));
         }
         attempts.hand_over(&lease);
         let releases = attempts.close();
@@ -228,6 +231,6 @@ mod tests {
         assert_eq!(ids, [landed]);
         let told = answer.try_recv().unwrap().unwrap_err();
         assert_eq!(told.kind(), ErrorKind::Closed);
-        assert!(attempts.land(&under_way, 1, granted(1)).is_some());
+        assert!(attempts.land(&under_way, 1, Ok(granted(1))).is_some());
     }
 }

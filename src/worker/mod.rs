@@ -21,7 +21,7 @@ use crate::{Error, ErrorKind, LeaseId, Result};
 pub(crate) enum Command {
     /// Send an attempt to acquire; whoever asked may be gone when it lands.
     Attempt {
-        request: AcquireRequest,
+        request: Box<AcquireRequest>,
         /// What ends it, should nobody want it any more.
         ending: ReleaseRequest,
         reply: oneshot::Sender<Result<AcquireOutcome>>,
@@ -95,7 +95,7 @@ impl Worker {
         ending: ReleaseRequest,
     ) -> Result<AcquireOutcome> {
         let attempt = |reply| Command::Attempt {
-            request,
+            request: Box::new(request),
             ending,
             reply,
         };

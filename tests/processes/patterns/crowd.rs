@@ -117,7 +117,9 @@ on_every_server! {
             ),
         );
         let refreshes = waits.iter().map(|wait| wait.as_secs() / REFRESH.as_secs());
-        let most = REQUESTS_EACH * grants + u32::try_from(refreshes.sum::<u64>())?;
+        // On DynamoDB a claim that another's came before changes nothing, and is seen as a write all the same.
+        let races = grants / 20;
+        let most = REQUESTS_EACH * grants + u32::try_from(refreshes.sum::<u64>())? + races;
         assert!(others <= most, "{others} requests for {grants} grants, {most} allowed");
         assert!(longest <= LONGEST, "somebody waited {longest:?}");
     }

@@ -39,6 +39,8 @@ impl Calls {
         let start = Instant::now();
         while start.elapsed() < self.span {
             let call = locks.semaphore("rate", LIMIT).ttl(WINDOW).wait(PATIENCE);
+            // Or some would wait for as long as they have no luck.
+            let call = call.fair();
             call.acquire().await?.let_expire();
             log.write(&monotonic()?)?;
         }

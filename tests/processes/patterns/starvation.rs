@@ -15,7 +15,7 @@ use super::{Task, alone, longest, median, report, usual_or_full};
 use crate::processes::site::{Site, on_every_server};
 
 /// Long enough that the polls of who waits make little of it.
-const HOLD: Duration = Duration::from_millis(300);
+const HOLD: Duration = Duration::from_millis(500);
 /// So many of the stream hold at once that there is never a gap.
 const CROWD: usize = 3;
 
