@@ -1,23 +1,35 @@
 //! Acquisitions that are not leases yet: which attempts of each are under way, and what must be released in the end.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 use tokio::sync::oneshot;
 
-use crate::backend::{AcquireOutcome, Reason, ReleaseRequest};
-use crate::{ErrorKind, LeaseId, Result};
+use crate::backend::{AcquireOutcome, AcquireRequest, Reason, ReleaseRequest};
+use crate::{ErrorKind, Key, LeaseId, Owner, Result};
 
-pub(super) type Reply = oneshot::Sender<Result<AcquireOutcome>>;
+/// One attempt of an acquisition; whoever asked may be gone when it lands.
+pub(crate) struct Attempt {
+    pub(crate) request: AcquireRequest,
+    /// What ends it, should nobody want it any more.
+    pub(crate) ending: ReleaseRequest,
+    pub(crate) reply: oneshot::Sender<Result<AcquireOutcome>>,
+}
 
 /// The acquisitions that were begun, and neither handed out as leases nor abandoned.
 ///
 /// A release must not overtake its acquire, or the acquire would hold for a whole ttl: so an abandoned one is released
 /// when its last attempt has landed, not before.
-#[derive(Debug, Default)]
-pub(super) struct Attempts(HashMap<LeaseId, Acquisition>);
+///
+/// Nor may an owner's older acquisition overtake its newer one: it would take that one's lock over, as its own, and give it
+/// back. So the newer one waits until nothing of the older is under way.
+#[derive(Default)]
+pub(super) struct Attempts {
+    acquisitions: HashMap<LeaseId, Acquisition>,
+    /// Whose attempts are under way.
+    busy: HashMap<(Key, Owner), LeaseId>,
+    deferred: Vec<Attempt>,
+}
 
-#[derive(Debug)]
 struct Acquisition {
     /// What ends the lease that it may have been granted, and its place in the queue.
     ending: ReleaseRequest,
@@ -26,27 +38,41 @@ struct Acquisition {
     /// The attempt that was sent last.
     newest: u64,
     /// The attempt that somebody waits for.
-    awaited: Option<(u64, Reply)>,
+    awaited: Option<(u64, oneshot::Sender<Result<AcquireOutcome>>)>,
     /// One of the attempts was granted, or may have been.
     may_hold: bool,
     abandoned: bool,
 }
 
 impl Attempts {
-    /// An attempt was sent.
-    pub(super) fn begin(&mut self, seq: u64, ending: ReleaseRequest, reply: Reply) {
-        let acquisition = self.0.entry(ending.id.clone());
+    /// The request to be sent now, if there is one.
+    pub(super) fn begin(&mut self, attempt: Attempt) -> Option<AcquireRequest> {
+        let id = &attempt.request.id;
+        let busy = self.busy.get(&whose(&attempt.ending));
+        if busy.is_some_and(|busy| busy != id) {
+            self.deferred.retain(|other| other.request.id != *id);
+            self.deferred.push(attempt);
+            return None;
+        }
+        self.busy.insert(whose(&attempt.ending), id.clone());
+        let Attempt {
+            request,
+            ending,
+            reply,
+        } = attempt;
+        let acquisition = self.acquisitions.entry(request.id.clone());
         let acquisition = acquisition.or_insert(Acquisition {
             ending,
             under_way: 0,
-            newest: seq,
+            newest: request.seq,
             awaited: None,
             may_hold: false,
             abandoned: false,
         });
         acquisition.under_way += 1;
-        acquisition.newest = seq;
-        acquisition.awaited = Some((seq, reply));
+        acquisition.newest = request.seq;
+        acquisition.awaited = Some((request.seq, reply));
+        Some(request)
     }
 
     /// An attempt came to its end: tells who waits for it. What is to be released now.
@@ -56,47 +82,65 @@ impl Attempts {
         seq: u64,
         outcome: Result<AcquireOutcome>,
     ) -> Option<ReleaseRequest> {
-        let acquisition = self.0.get_mut(id)?;
+        let acquisition = self.acquisitions.get_mut(id)?;
         acquisition.under_way -= 1;
         acquisition.note(seq, &outcome);
-        if let Some((_, reply)) = acquisition.awaited.take_if(|(awaited, _)| *awaited == seq) {
+        let awaited = &mut acquisition.awaited;
+        if let Some((_, reply)) = awaited.take_if(|(awaited, _)| *awaited == seq) {
             let _ = reply.send(outcome);
+        }
+        if acquisition.under_way == 0 {
+            self.busy.remove(&whose(&acquisition.ending));
         }
         self.release_if_abandoned(id)
     }
 
+    /// What waited for others to land and may be sent now.
+    pub(super) fn ready(&mut self) -> Vec<AcquireRequest> {
+        let deferred = std::mem::take(&mut self.deferred).into_iter();
+        deferred.filter_map(|attempt| self.begin(attempt)).collect()
+    }
+
     /// Nobody wants it any more. What is to be released now; or it is when the last attempt lands.
     pub(super) fn abandon(&mut self, id: &LeaseId) -> Option<ReleaseRequest> {
-        let acquisition = self.0.get_mut(id)?;
+        self.deferred.retain(|attempt| attempt.request.id != *id);
+        let acquisition = self.acquisitions.get_mut(id)?;
         acquisition.abandoned = true;
         self.release_if_abandoned(id)
     }
 
     /// It is a lease now, and no longer looked after here.
     pub(super) fn hand_over(&mut self, id: &LeaseId) {
-        self.0.remove(id);
+        self.acquisitions.remove(id);
     }
 
     /// Abandons all. What is to be released now.
     pub(super) fn close(&mut self) -> Vec<ReleaseRequest> {
-        for acquisition in self.0.values_mut() {
+        for attempt in self.deferred.drain(..) {
+            let _ = attempt.reply.send(Err(super::closed()));
+        }
+        for acquisition in self.acquisitions.values_mut() {
             if let Some((_, reply)) = acquisition.awaited.take() {
                 let _ = reply.send(Err(super::closed()));
             }
         }
-        let ids: Vec<_> = self.0.keys().cloned().collect();
+        let ids: Vec<_> = self.acquisitions.keys().cloned().collect();
         ids.iter().filter_map(|id| self.abandon(id)).collect()
     }
 
     fn release_if_abandoned(&mut self, id: &LeaseId) -> Option<ReleaseRequest> {
-        let Entry::Occupied(entry) = self.0.entry(id.clone()) else {
+        let is_over = |of: &Acquisition| of.abandoned && of.under_way == 0;
+        if !self.acquisitions.get(id).is_some_and(is_over) {
             return None;
-        };
-        let is_over = entry.get().abandoned && entry.get().under_way == 0;
-        let acquisition = is_over.then(|| entry.remove())?;
+        }
+        let acquisition = self.acquisitions.remove(id)?;
         let is_there = acquisition.may_hold || acquisition.ending.queued;
         is_there.then_some(acquisition.ending)
     }
+}
+
+fn whose(ending: &ReleaseRequest) -> (Key, Owner) {
+    (ending.key.clone(), ending.owner.clone())
 }
 
 impl Acquisition {
@@ -125,11 +169,35 @@ impl Acquisition {
 mod tests {
     use super::*;
     use crate::backend::{Contention, Grant, Validity};
-    use crate::{Error, Key, Mode, Owner};
+    use crate::{Error, Mode, Ttl};
     use std::time::Duration;
 
-    fn ending(id: &LeaseId) -> ReleaseRequest {
-        ReleaseRequest::new(&Key::new("k").unwrap(), &Owner::random(), id)
+    type Answer = oneshot::Receiver<Result<AcquireOutcome>>;
+
+    fn attempt(owner: &str, id: &LeaseId, seq: u64) -> (Attempt, Answer) {
+        let (key, owner) = (Key::new("k").unwrap(), Owner::new(owner).unwrap());
+        let (reply, answer) = oneshot::channel();
+        let ttl = Ttl::new(Duration::from_secs(1)).unwrap();
+        let request = AcquireRequest {
+            id: id.clone(),
+            seq,
+            ..AcquireRequest::new(&key, &owner, Mode::Exclusive, ttl)
+        };
+        let attempt = Attempt {
+            request,
+            ending: ReleaseRequest::new(&key, &owner, id),
+            reply,
+        };
+        (attempt, answer)
+    }
+
+    impl Attempts {
+        /// Of an owner that nobody else is.
+        fn sends(&mut self, id: &LeaseId, seq: u64) -> Answer {
+            let (attempt, answer) = attempt(id.as_str(), id, seq);
+            assert!(self.begin(attempt).is_some());
+            answer
+        }
     }
 
     fn granted(seq: u64) -> AcquireOutcome {
@@ -159,8 +227,8 @@ mod tests {
     #[test]
     fn what_is_abandoned_is_released_when_it_lands() {
         let (mut attempts, id) = (Attempts::default(), LeaseId::random());
-        attempts.begin(1, ending(&id), oneshot::channel().0);
-        attempts.begin(2, ending(&id), oneshot::channel().0);
+        attempts.sends(&id, 1);
+        attempts.sends(&id, 2);
         assert!(attempts.abandon(&id).is_none());
         assert!(
             attempts.land(&id, 2, Ok(refused())).is_none(),
@@ -192,8 +260,7 @@ mod tests {
             let (mut attempts, id) = (Attempts::default(), LeaseId::random());
             let text = format!("{outcomes:?}");
             for (seq, outcome) in (1..).zip(outcomes) {
-                let (reply, mut answer) = oneshot::channel();
-                attempts.begin(seq, ending(&id), reply);
+                let mut answer = attempts.sends(&id, seq);
                 assert!(attempts.land(&id, seq, outcome).is_none());
                 assert!(answer.try_recv().is_ok());
             }
@@ -206,9 +273,8 @@ mod tests {
     #[test]
     fn a_late_refusal_of_an_earlier_attempt_says_nothing() {
         let (mut attempts, id) = (Attempts::default(), LeaseId::random());
-        attempts.begin(1, ending(&id), oneshot::channel().0);
-        let (reply, mut answer) = oneshot::channel();
-        attempts.begin(2, ending(&id), reply);
+        attempts.sends(&id, 1);
+        let mut answer = attempts.sends(&id, 2);
         attempts.land(&id, 2, Ok(granted(2)));
         assert!(answer.try_recv().unwrap().is_ok());
         attempts.land(&id, 1, Ok(refused()));
@@ -219,10 +285,9 @@ mod tests {
     fn closing_answers_and_releases() {
         let mut attempts = Attempts::default();
         let [landed, under_way, lease] = [0; 3].map(|_| LeaseId::random());
-        let (reply, mut answer) = oneshot::channel();
-        attempts.begin(1, ending(&under_way), reply);
+        let mut answer = attempts.sends(&under_way, 1);
         for id in [&landed, &lease] {
-            attempts.begin(1, ending(id), oneshot::channel().0);
+            attempts.sends(id, 1);
             attempts.land(id, 1, Ok(granted(1)));
         }
         attempts.hand_over(&lease);
@@ -232,5 +297,42 @@ mod tests {
         let told = answer.try_recv().unwrap().unwrap_err();
         assert_eq!(told.kind(), ErrorKind::Closed);
         assert!(attempts.land(&under_way, 1, Ok(granted(1))).is_some());
+    }
+
+    #[test]
+    fn an_owners_next_acquisition_waits_for_what_is_under_way() {
+        let mut attempts = Attempts::default();
+        let [old, new, other] = [0; 3].map(|_| LeaseId::random());
+        let (first, _) = attempt("o", &old, 1);
+        assert!(attempts.begin(first).is_some());
+        attempts.abandon(&old);
+        // Only its newest attempt is worth to be sent.
+        for seq in 1..=2 {
+            assert!(attempts.begin(attempt("o", &new, seq).0).is_none());
+        }
+        assert!(attempts.begin(attempt("p", &other, 1).0).is_some());
+        assert!(attempts.ready().is_empty());
+        attempts.land(&old, 1, Ok(granted(1)));
+        let ready: Vec<_> = attempts.ready();
+        assert_eq!(ready.len(), 1);
+        assert_eq!((&ready[0].id, ready[0].seq), (&new, 2));
+    }
+
+    #[test]
+    fn what_waits_is_dropped_with_its_acquisition() {
+        let mut attempts = Attempts::default();
+        let [old, new, last] = [0; 3].map(|_| LeaseId::random());
+        let (first, _) = attempt("o", &old, 1);
+        attempts.begin(first);
+        let (abandoned, _) = attempt("o", &new, 1);
+        attempts.begin(abandoned);
+        assert!(attempts.abandon(&new).is_none());
+        let (waits, mut answer) = attempt("o", &last, 1);
+        attempts.begin(waits);
+        assert!(attempts.close().is_empty());
+        let told = answer.try_recv().unwrap().unwrap_err();
+        assert_eq!(told.kind(), ErrorKind::Closed);
+        assert!(attempts.land(&old, 1, Ok(granted(1))).is_some());
+        assert!(attempts.ready().is_empty());
     }
 }

@@ -17,15 +17,12 @@ use crate::renewal::Renewal;
 use crate::time::Clock;
 use crate::{Error, ErrorKind, LeaseId, Result};
 
+use attempts::Attempt;
+
 /// What the task is asked to do.
 pub(crate) enum Command {
-    /// Send an attempt to acquire; whoever asked may be gone when it lands.
-    Attempt {
-        request: Box<AcquireRequest>,
-        /// What ends it, should nobody want it any more.
-        ending: ReleaseRequest,
-        reply: oneshot::Sender<Result<AcquireOutcome>>,
-    },
+    /// Send an attempt to acquire.
+    Attempt(Box<Attempt>),
     /// Nobody wants this acquisition any more: release it, once no attempt of it is under way.
     Abandon(LeaseId),
     /// A lease was granted: watch over it.
@@ -94,10 +91,12 @@ impl Worker {
         request: AcquireRequest,
         ending: ReleaseRequest,
     ) -> Result<AcquireOutcome> {
-        let attempt = |reply| Command::Attempt {
-            request: Box::new(request),
-            ending,
-            reply,
+        let attempt = |reply| {
+            Command::Attempt(Box::new(Attempt {
+                request,
+                ending,
+                reply,
+            }))
         };
         self.ask(attempt).await
     }

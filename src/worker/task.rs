@@ -10,7 +10,8 @@ use super::attempts::Attempts;
 use super::leases::Leases;
 use super::{Command, Held};
 use crate::backend::{
-    AcquireOutcome, Backend, ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest,
+    AcquireOutcome, AcquireRequest, Backend, ReleaseOutcome, ReleaseRequest, RenewOutcome,
+    RenewRequest,
 };
 use crate::lease::{LOOK, LeaseState, Loss};
 use crate::renewal::Span;
@@ -77,17 +78,9 @@ pub(super) async fn run(
 impl Task {
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Attempt {
-                request,
-                ending,
-                reply,
-            } => {
-                self.attempts.begin(request.seq, ending, reply);
-                let backend = Arc::clone(&self.backend);
-                self.requests.spawn(async move {
-                    let outcome = backend.acquire(&request).await;
-                    Landed::Attempt(request.id, request.seq, outcome)
-                });
+            Command::Attempt(attempt) => {
+                let request = self.attempts.begin(*attempt);
+                self.send_attempts(request);
             }
             Command::Abandon(id) => {
                 let ending = self.attempts.abandon(&id);
@@ -133,6 +126,8 @@ impl Task {
             Landed::Attempt(id, seq, outcome) => {
                 let ending = self.attempts.land(&id, seq, outcome);
                 self.give_back(ending);
+                let ready = self.attempts.ready();
+                self.send_attempts(ready);
             }
             Landed::Renewal(id, outcome) => {
                 let now = self.clock.now();
@@ -194,6 +189,16 @@ impl Task {
         }
         for ending in self.attempts.close() {
             self.give_back(Some(ending));
+        }
+    }
+
+    fn send_attempts(&mut self, requests: impl IntoIterator<Item = AcquireRequest>) {
+        for request in requests {
+            let backend = Arc::clone(&self.backend);
+            self.requests.spawn(async move {
+                let outcome = backend.acquire(&request).await;
+                Landed::Attempt(request.id, request.seq, outcome)
+            });
         }
     }
 

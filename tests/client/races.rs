@@ -69,6 +69,19 @@ async fn a_slow_process_does_not_throw_its_successor_out() {
     assert!(successor.is_held());
 }
 
+/// What was given up is still on its way, and would take over what its owner was granted since.
+#[tokio::test(start_paused = true)]
+async fn what_was_given_up_does_not_take_over_what_came_after_it() {
+    let world = World::new();
+    world.faults.once(Acquire, Fault::Late(secs(4)));
+    let mine = |wait| world.lock().owner("o").wait(secs(wait)).acquire();
+    assert_eq!(mine(1).await.unwrap_err().kind(), ErrorKind::OutcomeUnknown);
+    let lease = mine(10).await.unwrap();
+    pass(secs(5)).await;
+    lease.renew().await.unwrap();
+    assert!(!world.is_free().await);
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_guards_its_work_by_a_lease_learns_that_its_change_failed() {
     let world = World::new();
