@@ -133,7 +133,7 @@ impl Lock {
     ///
     /// A place in the queue costs two more requests than asking again and again, and one every two seconds; on `DynamoDB`,
     /// a free lock costs a read more. A waiter that died is passed after three to five seconds, once nobody holds. It says
-    /// nothing to [`try_acquire`](Self::try_acquire), which does not wait; that one never passes those who do.
+    /// nothing to [`try_acquire`](Self::try_acquire), which does not wait, and takes nobody's turn.
     pub fn fair(mut self) -> Self {
         self.queueing = Queueing::Fair;
         self

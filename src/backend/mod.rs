@@ -37,7 +37,8 @@ pub use request::{
 /// * **Idempotent by id.** An acquire whose id holds already is granted again, takes no second place, and tells which
 ///   attempt stands; an exclusive one writes nothing. A renew that meets a later attempt of its own is renewed. A
 ///   release that meets its own earlier one, or a take-over by its own owner, may be released: it touches nothing.
-/// * **Nobody is passed.** Who does not queue is refused while others do, and who queues is granted in its turn.
+/// * **Nobody is passed.** Who does not queue is refused while others do, unless it may stand beside all of them, and
+///   who queues is granted in its turn.
 /// * **Once a slot.** A run of a scheduled job is granted as [`AcquireRequest::slot`] says, by the server's time.
 /// * **Nobody else's.** Renew and release touch the acquisition that they name, and nothing else.
 /// * **Tokens strictly increase** per key over every grant: over releases, expiries, and the removal of the

@@ -10,7 +10,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whether an acquisition that is not granted at once joins the queue.
 ///
-/// Whatever it says, nobody passes those who queue already.
+/// Whatever it says, nobody passes those who queue already, unless it may stand beside all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Queueing {

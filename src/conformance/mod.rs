@@ -360,6 +360,7 @@ cases! { $
         those_who_queue_are_granted_in_their_order
         sharers_that_queue_are_granted_together
         a_try_does_not_pass_the_queue
+        a_newcomer_beside_all_who_queue_is_granted
         who_waits_joins_the_queue_that_it_meets
         a_stream_of_one_mode_does_not_starve_another
         a_crowd_that_queues_is_served;

@@ -68,13 +68,23 @@ pub async fn sharers_that_queue_are_granted_together(fixture: &dyn Fixture) {
     }
 }
 
-/// **Nobody is passed**: who does not queue is refused while others do, be the lock free or its mode theirs.
+/// **Nobody is passed**: who does not queue is refused while others do that it would be in the way of, be the lock free or
+/// not.
 pub async fn a_try_does_not_pass_the_queue(fixture: &dyn Fixture) {
-    for mode in [Mode::Exclusive, Mode::Shared, PERMIT] {
+    let two = Mode::Permit { limit: 2 };
+    for (waits, mode) in [
+        (Mode::Exclusive, Mode::Exclusive),
+        (Mode::Exclusive, Mode::Shared),
+        (Mode::Shared, PERMIT),
+        (Mode::Shared, Mode::Exclusive),
+        (PERMIT, Mode::Shared),
+        (PERMIT, two),
+        (two, PERMIT),
+    ] {
         in_time(fixture, "queue-try", async |scene| {
             let first = scene.exclusive(LONG);
             scene.granted(&first).await;
-            let mut waiter = Asker::fair(scene, mode);
+            let mut waiter = Asker::fair(scene, waits);
             waiter.queues(scene).await;
             let held = scene.held_untouched(&scene.request(mode, LONG)).await;
             assert_eq!(held.reason, Reason::Queue, "{held:?}");
@@ -91,6 +101,34 @@ pub async fn a_try_does_not_pass_the_queue(fixture: &dyn Fixture) {
                 other => panic!("must be held: {other:?}"),
             }
             waiter.comes_round(scene).await;
+            Some(())
+        })
+        .await;
+    }
+}
+
+/// Who may stand beside all that queue is in nobody's way, and does not queue, or a stream of sharers would never be rid of a
+/// queue again.
+pub async fn a_newcomer_beside_all_who_queue_is_granted(fixture: &dyn Fixture) {
+    for mode in [Mode::Shared, Mode::Permit { limit: 3 }] {
+        in_time(fixture, "queue-beside", async |scene| {
+            let first = scene.exclusive(LONG);
+            scene.granted(&first).await;
+            let mut waiter = Asker::fair(scene, mode);
+            let mut behind = Asker::fair(scene, mode);
+            waiter.queues(scene).await;
+            behind.queues(scene).await;
+            let place = waiter.place(scene).await;
+            scene.released(&first).await;
+            scene.granted(&scene.request(mode, LONG)).await;
+            assert_eq!(waiter.place(scene).await, place);
+            if mode != Mode::Shared {
+                // With the two that queue, all three are taken.
+                let held = scene.held_untouched(&scene.request(mode, LONG)).await;
+                assert_eq!(held.reason, Reason::Queue, "{held:?}");
+            }
+            waiter.comes_round(scene).await;
+            behind.comes_round(scene).await;
             Some(())
         })
         .await;

@@ -75,7 +75,7 @@ pub fn admit(record: Option<&LockRecord>, request: &AcquireRequest, time: &Serve
     next.queue.retain(waits);
     let place = turn::place(&next, request, others);
     let pass_in = place.pass_in(&next, turns, freed(seen, request, time), time);
-    let has_turn = takes_over || place.has_turn(pass_in);
+    let has_turn = takes_over || place.has_turn(request, pass_in);
 
     if has_turn && others < capacity(next.mode, request.mode) {
         if takes_over {

@@ -82,8 +82,11 @@ impl Place {
     }
 
     /// Whether the request may take what nobody's live lease keeps from it.
-    pub(super) fn has_turn(&self, pass_in: Option<Duration>) -> bool {
+    pub(super) fn has_turn(&self, request: &AcquireRequest, pass_in: Option<Duration>) -> bool {
         match self.index {
+            // Those who may stand beside a newcomer lose nothing by it. If they all had to queue until nobody does, a
+            // stream of them would never be rid of a queue again, once there is one.
+            None if request.queueing != Queueing::Fair => self.blocking.is_empty(),
             None => self.is_free,
             Some(_) => self.blocking.is_empty() || pass_in == Some(Duration::ZERO),
         }

@@ -87,6 +87,23 @@ on_both! {
         assert_eq!((sent, contention?.reason), (1, Reason::Queue));
     }
 
+    /// Who may stand beside all of them does not queue.
+    async fn a_newcomer_beside_those_who_queue_is_two(server: Server) {
+        for mode in [Mode::Shared, Mode::Permit { limit: 2 }] {
+            let (backend, _) = server.backend().await?;
+            let holder = request("key", Mode::Exclusive)?;
+            granted(&backend, &holder).await?;
+            queued(&backend, &fair("key", mode)?).await?;
+            backend.release(&ending(&holder)).await?;
+            let before = record(&backend, &holder.key).await?;
+            let newcomer = request("key", mode)?;
+            let (sent, _) = server.count(granted(&backend, &newcomer)).await;
+            assert_eq!(sent, 2, "{mode:?}");
+            let after = record(&backend, &holder.key).await?;
+            assert_eq!((after.holders.len(), after.queue), (1, before.queue));
+        }
+    }
+
     /// Who waits already joins by a read and a write.
     async fn a_waiter_joins_a_queue_that_it_meets(server: Server) {
         let (backend, _) = server.backend().await?;

@@ -99,6 +99,25 @@ async fn a_fair_waiter_polls_refreshes_and_takes_its_turn_in_one_request_each() 
 }
 
 #[tokio::test]
+async fn who_may_stand_beside_those_who_queue_needs_two_requests() -> Result<()> {
+    let locks = Fixture::new().await?;
+    for mode in &MODES[1..] {
+        let key = mode.name();
+        let holder = request(key, Mode::Exclusive);
+        locks.granted(&holder).await?;
+        let mut waiter = fair(key, *mode);
+        locks.queued(&mut waiter).await?;
+        locks.released(&ending(&holder)).await?;
+        let before = locks.record(&waiter).await?;
+        locks.granted(&request(key, *mode)).await?;
+        assert_eq!(locks.commands.take(), TWO, "{mode:?}");
+        let after = locks.record(&waiter).await?;
+        assert_eq!((after.holders.len(), after.queue), (1, before.queue));
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn leaving_the_queue_is_one_request() -> Result<()> {
     let locks = Fixture::new().await?;
     locks.granted(&request("k", Mode::Exclusive)).await?;

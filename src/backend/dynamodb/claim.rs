@@ -143,7 +143,7 @@ impl<'a> Claim<'a> {
         Some(claim)
     }
 
-    /// Out of the queue, if I stand there since then; otherwise nobody may be in it but those that are evicted.
+    /// Out of the queue, if I stand there since then; otherwise nobody may have joined those that were seen in it.
     fn out_of_queue(&self, claim: Expression) -> Expression {
         match self.place {
             Some(place) => claim
@@ -151,8 +151,8 @@ impl<'a> Claim<'a> {
                 .value("since", millis(place.enqueued_at))
                 .remove("#queue.#me, #tickets.#me"),
             None => claim
-                .and("size(#queue) = :late AND size(#tickets) = :late")
-                .value("late", number(self.late.len())),
+                .and("size(#queue) <= :waiting AND size(#tickets) <= :waiting")
+                .value("waiting", number(self.seen.queue.len())),
         }
     }
 

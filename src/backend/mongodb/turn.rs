@@ -52,7 +52,7 @@ pub(super) fn turn(request: &AcquireRequest, skew: Duration) -> Result<Vec<Docum
         "mine": { "$first": queue_where(bson!({ "$eq": ["$$w.owner", "$$owner"] }), "$$waiting") },
         "ahead": { "$cond": [{ "$lt": ["$$place", 0] }, "$$waiting", { "$slice": ["$$waiting", "$$place"] }] },
     };
-    let turn = all(vec![room(request.mode), is_first(request.mode)]);
+    let turn = all(vec![room(request.mode), is_first(request)]);
     let turn = doc! { "turn": { "$or": [absent, turn] } };
     let decision = [turn, around, place, counted].into_iter().fold(
         decision,
@@ -104,16 +104,17 @@ fn queue_where(condition: Bson, queue: &str) -> Bson {
 }
 
 /// Whether none of those ahead must go first. It fails on no document, whatever is in the queue.
-fn is_first(mode: Mode) -> Bson {
+fn is_first(request: &AcquireRequest) -> Bson {
+    let mode = request.mode;
     let nobody = bson!({ "$eq": ["$$ahead", []] });
     if mode == Mode::Exclusive {
         return nobody;
     }
-    let mut beside = vec![
-        // Who is not in the queue goes behind all.
-        bson!({ "$gte": ["$$place", 0] }),
-        bson!({ "$setIsSubset": ["$$ahead.mode", [mode.name()]] }),
-    ];
+    let mut beside = vec![bson!({ "$setIsSubset": ["$$ahead.mode", [mode.name()]] })];
+    if request.queueing == Queueing::Fair {
+        // In order of arrival, newcomers go behind all.
+        beside.push(bson!({ "$gte": ["$$place", 0] }));
+    }
     if let Mode::Permit { limit } = mode {
         // All of them and I find room, by the smallest of the limits.
         let held =

@@ -14,8 +14,16 @@ use super::team::Team;
 use super::{Task, alone, longest, median, report, usual_or_full};
 use crate::processes::site::{Site, on_every_server};
 
-/// Long enough that the polls of who waits make little of it.
-const HOLD: Duration = Duration::from_millis(500);
+/// Long enough that the polls of who waits make little of it, and so short that two cores bear a stream of them.
+fn hold() -> Duration {
+    Duration::from_millis(usual_or_full(500, 200))
+}
+
+/// How long each of the others rests before it comes again.
+fn rest() -> Duration {
+    Duration::from_millis(usual_or_full(500, 1000))
+}
+
 /// So many of the stream hold at once that there is never a gap.
 const CROWD: usize = 3;
 
@@ -55,8 +63,8 @@ async fn starve(site: Site, stream: Kind, other: Kind) -> Result<()> {
         kind,
         fair: false,
         hold,
-        rest: HOLD,
-        until: Until::Over(span - HOLD),
+        rest: rest(),
+        until: Until::Over(span - hold()),
     };
     let sections: Vec<Section> = team
         .each(|index, log| match index {
@@ -66,7 +74,7 @@ async fn starve(site: Site, stream: Kind, other: Kind) -> Result<()> {
             }),
             _ => Task::Stream(Stream {
                 log,
-                one: one(stream, HOLD),
+                one: one(stream, hold()),
                 every,
                 span,
             }),

@@ -80,9 +80,10 @@ impl World {
             return assert_eq!(next.queue.len(), live.len(), "a take-over passes nobody");
         }
         let is_mine = |waiter: &Waiter| waiter.claimant.owner == request.owner;
-        let Some(place) = seen.queue.iter().position(is_mine) else {
-            return assert!(live.is_empty(), "a newcomer waits");
-        };
+        let place = seen.queue.iter().position(is_mine);
+        let in_order = place.is_some() || request.queueing != Queueing::Fair;
+        assert!(in_order || live.is_empty(), "a newcomer goes behind all");
+        let place = place.unwrap_or(seen.queue.len());
         assert!(
             seen.queue[place..]
                 .iter()
