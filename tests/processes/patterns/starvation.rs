@@ -16,7 +16,7 @@ use crate::processes::site::{Site, on_every_server};
 
 /// Long enough that the polls of who waits make little of it, and so short that two cores bear a stream of them.
 fn hold() -> Duration {
-    Duration::from_millis(usual_or_full(500, 200))
+    Duration::from_millis(usual_or_full(500, 300))
 }
 
 /// How long each of the others rests before it comes again.
@@ -58,11 +58,11 @@ async fn starve(site: Site, stream: Kind, other: Kind) -> Result<()> {
     // Of both processes together one comes every 80 ms, or every 10.
     let every = Duration::from_millis(usual_or_full(160, 20));
     let span = usual_or_full(Duration::from_secs(6), Duration::from_secs(20));
-    let one = |kind, hold| Loop {
+    let one = |kind, held| Loop {
         key: "stream".to_owned(),
         kind,
         fair: false,
-        hold,
+        hold: held,
         rest: rest(),
         until: Until::Over(span - hold()),
     };
