@@ -142,7 +142,7 @@ async fn a_turn_at_once_comes_while_thirty_others_renew_all_the_time() -> Result
     locks.raw.update_one(doc! { "_id": "k" }, waits).await?;
     crowd.renew().await?;
     let mut newcomer = request("k", mode);
-    newcomer.queueing = Queueing::WhenNeeded;
+    newcomer.queueing = Queueing::Fair;
     locks.granted(&newcomer).await?;
     let sent = locks.commands.take();
     crowd.stop().await?;
