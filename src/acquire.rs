@@ -257,7 +257,12 @@ impl<'a> Acquisition<'a> {
         let seq = self.renewal.send(self.now());
         let mut request = RenewRequest::new(&self.plan.request, grant.token, seq);
         request.restamp = grant.validity.refresh;
-        match self.client.inner().worker.refresh(request).await {
+        // The answer that brought the grant may have taken nearly all of the caller's time.
+        let left = self.budget.left(self.now()).max(SHORTEST);
+        request.timeout = request.timeout.min(left);
+        let refresh = self.client.inner().worker.refresh(request);
+        let refreshed = tokio::time::timeout(left, refresh).await;
+        match refreshed.unwrap_or_else(|_| Err(no_answer())) {
             Ok(RenewOutcome::Renewed(validity)) => self.renewal.stands(&validity),
             Ok(RenewOutcome::Lost) => self.renewal.nothing_stands(),
             Err(error) => tracing::debug!(%error, "a grant could not be refreshed"),

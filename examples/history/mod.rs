@@ -11,7 +11,7 @@ pub(crate) mod check;
 use serde::{Deserialize, Serialize};
 
 /// One thing that happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Event {
     /// When, in nanoseconds on a clock that all processes share and nobody skews: the machine's `CLOCK_MONOTONIC`, or
     /// the simulation's true time. Taken before what is asked for and after what is answered.
@@ -22,7 +22,7 @@ pub(crate) struct Event {
 }
 
 /// What happened. `lease` numbers the acquisitions of one client, granted or not.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
 pub(crate) enum What {
     /// An acquisition is asked for, and waits for `wait` nanoseconds at most; not at all if that is zero. `ttl`: the longest
@@ -83,7 +83,7 @@ pub(crate) enum What {
 }
 
 /// What a lock allows beside it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Side {
     Exclusive,

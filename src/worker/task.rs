@@ -54,6 +54,12 @@ pub(super) async fn run(
     while open || !task.requests.is_empty() {
         let next = task.leases.next_in(task.clock.now());
         tokio::select! {
+            // In a fixed order, for the sake of simulations. What landed comes first: it ends, however much is asked for.
+            biased;
+            Some(landed) = task.requests.join_next() => match landed {
+                Ok(landed) => task.take(landed),
+                Err(error) => tracing::error!(%error, "a backend panicked"),
+            },
             command = inbox.recv(), if open => match command {
                 Some(Command::Shutdown(done)) => {
                     inbox.close();
@@ -61,10 +67,6 @@ pub(super) async fn run(
                 }
                 Some(command) => task.obey(command),
                 None => open = false,
-            },
-            Some(landed) = task.requests.join_next() => match landed {
-                Ok(landed) => task.take(landed),
-                Err(error) => tracing::error!(%error, "a backend panicked"),
             },
             () = tokio::time::sleep(next.unwrap_or_default().min(LOOK)), if next.is_some() => {}
         }

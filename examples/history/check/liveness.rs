@@ -39,13 +39,15 @@ impl Why {
 /// I6, I7, I8: while somebody waits, and nobody else holds or may still stand in the record, the next grant comes within
 /// the uncertainty. A holder that stopped is in the way for its ttl, a waiter for as long as its place stands.
 pub(super) fn gaps(history: &History, key: &[usize], bounds: &Bounds, report: &mut Report) {
+    let ttl = history.of(key).map(|life| life.ttl).max().unwrap_or(0);
     let mut blocks = Vec::new();
     for life in history.of(key) {
-        block(history, life, &mut blocks);
+        // A lease that takes its owner's older one over keeps that one's ttl if it is longer.
+        let ttl = life.owner.map_or(life.ttl, |_| ttl);
+        block(history, life, ttl, &mut blocks);
     }
     blocks.sort_by_key(|block| block.from);
     let gaps = between(&blocks, bounds.uncertainty);
-    let ttl = history.of(key).map(|life| life.ttl).max().unwrap_or(0);
     for life in history.of(key).filter(|life| life.wait > 0) {
         let client = history.client_of(life);
         let end = life.granted.map(|(event, _)| event).or(life.ended);
@@ -110,7 +112,7 @@ fn between<'a>(blocks: &[Block<'a>], longer: u64) -> Vec<Block<'a>> {
 
 /// When this acquisition is in the way of others: while it holds, and for a while when it ends or its client stops. A
 /// waiter that is awake is not: its own turn would do as well.
-fn block<'a>(history: &History<'a>, life: &Life<'a>, blocks: &mut Vec<Block<'a>>) {
+fn block<'a>(history: &History<'a>, life: &Life<'a>, ttl: u64, blocks: &mut Vec<Block<'a>>) {
     let client = history.client_of(life);
     let released = life.released.filter(|(_, ok)| *ok).map(|(event, _)| event);
     let given_up = [life.ended, life.lost, life.release, client.crashed];
@@ -122,9 +124,9 @@ fn block<'a>(history: &History<'a>, life: &Life<'a>, blocks: &mut Vec<Block<'a>>
     for stop in stops.filter(|stop| stop.at > life.asked.at).chain(over) {
         let granted = life.granted.filter(|(event, _)| event.at <= stop.at);
         let stays = if granted.is_some() {
-            life.ttl
+            ttl
         } else {
-            life.ttl.max(PLACE)
+            ttl.max(PLACE)
         };
         let is_released = released.is_some_and(|it| std::ptr::eq(it, stop));
         let is_pause = client.pauses.iter().any(|(it, _)| std::ptr::eq(*it, stop));

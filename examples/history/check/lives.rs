@@ -37,6 +37,8 @@ pub(super) struct Life<'a> {
     pub(super) renewed: Vec<(&'a Event, u64)>,
     pub(super) release: Option<&'a Event>,
     pub(super) released: Option<(&'a Event, bool)>,
+    /// When another client first asked in its owner's name: from then on it promised to be dead.
+    pub(super) succeeded: Option<u64>,
 }
 
 /// The lease told that it is held.
@@ -90,7 +92,28 @@ impl<'a> History<'a> {
         }
         let end = events.last().map_or(0, |last| last.at);
         history.well.extend(well_since.map(|since| (since, end)));
+        history.succeed();
         history
+    }
+
+    fn succeed(&mut self) {
+        for key in self.keys.values() {
+            // Of each owner: who acts for it, since when, and who does so after that.
+            let mut actors: HashMap<&str, (u32, u64, Option<u64>)> = HashMap::new();
+            for index in key.iter().rev() {
+                let life = &mut self.lives[*index];
+                let Some(owner) = life.owner else { continue };
+                let Event { at, client, .. } = *life.asked;
+                let actor = actors.entry(owner).or_insert((client, at, None));
+                let next = if actor.0 == client {
+                    actor.2
+                } else {
+                    Some(actor.1)
+                };
+                *actor = (client, at, next);
+                life.succeeded = next;
+            }
+        }
     }
 
     fn client(&mut self, event: &'a Event) {
@@ -168,6 +191,7 @@ impl<'a> Life<'a> {
             renewed: Vec::new(),
             release: None,
             released: None,
+            succeeded: None,
         })
     }
 
@@ -193,11 +217,12 @@ impl<'a> Life<'a> {
     }
 
     /// The last time that the lease told until when it is certainly held, and that instant: clipped at the ask of its
-    /// release, at its loss, and at its being given up.
+    /// release, at its loss, at its being given up, and when its owner's next process comes.
     pub(super) fn claim(&self) -> Option<(Held<'a>, u64)> {
         let last = self.held.iter().max_by_key(|held| held.until())?;
         let ends = [self.release, self.lost, self.ended];
         let ends = ends.into_iter().flatten().map(|end| end.at);
+        let ends = ends.chain(self.succeeded);
         Some((*last, ends.fold(last.until(), u64::min)))
     }
 

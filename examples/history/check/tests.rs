@@ -252,6 +252,9 @@ fn i10_shared_and_exclusive_leases_exclude_each_other() {
             .granted(22, 2, 2)
     };
     change(Some("o")).holds();
+    // Its owner's next process may give it back.
+    let ended = |owner| change(owner).release(23, 2).released(24, 2);
+    ended(Some("o")).locks(25, 3, 3).holds();
     change(None).violates("I12");
 }
 
@@ -282,6 +285,8 @@ fn i12_no_lease_ends_before_what_it_announced() {
     crashed().locks(48, 2, 2).violates("I12");
     crashed().locks(52, 2, 2).holds();
     story().locks(0, 1, 1).held(3, 1, TTL + 1).violates("I12");
+    let owned = story().asks(0, 1, Side::Exclusive, 0, Some("o"));
+    owned.granted(2, 1, 1).held(3, 1, TTL + 1).holds();
     let released = story().locks(0, 1, 1).held(3, 1, 50).release(10, 1);
     released.locks(11, 2, 2).holds();
 }
