@@ -132,6 +132,20 @@ async fn an_answer_that_comes_when_little_is_left_is_renewed_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_renewal_before_the_lease_is_handed_out_takes_no_longer_than_the_wait() {
+    let world = World::new();
+    let client = LockClient::builder(world.faults.clone())
+        .request_timeout(secs(60))
+        .build();
+    world.faults.once(Acquire, Fault::LateReply(secs(20)));
+    world.faults.once(Renew, Fault::Hang);
+    let lock = client.lock("k").ttl(TTL).wait(secs(25)).manual_renewal();
+    let in_time = tokio::time::timeout(secs(26), lock.acquire());
+    let lease = in_time.await.expect("no later than its wait").unwrap();
+    assert_eq!(lease.remaining(), secs(2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_grant_whose_time_is_over_is_not_handed_out() {
     let world = World::new();
     let client = LockClient::builder(world.faults.clone())
