@@ -14,7 +14,7 @@ pub(crate) enum Bug {
     NoSkew,
     /// A release that finds nothing of its own ends what it finds.
     AnyoneReleases,
-    /// A renewal that finds nothing of its own is renewed.
+    /// A renewal that finds nothing of its own is renewed, and what it looks for may have been evicted too early.
     AnyoneRenews,
     /// A late renewal moves the expiry back.
     ShorterRenewal,
@@ -28,7 +28,4 @@ pub(crate) enum Bug {
     LostRelease,
     /// A late duplicate of an acquisition that was released is granted.
     Reopened,
-    /// Not the database's: a program that chose an owner takes leases of several modes for it, one after the other. A late
-    /// request of an older one takes the place of a newer one then, in its own mode, and lets others in beside it.
-    MixedModes,
 }

@@ -128,7 +128,7 @@ impl Database {
     fn time(&self, server: Timestamp) -> ServerTime {
         let mut time = ServerTime::exact(server, SKEW);
         match self.bug {
-            Some(Bug::EarlyEviction) => {
+            Some(Bug::EarlyEviction | Bug::AnyoneRenews) => {
                 time.earliest = server.saturating_add(Duration::from_secs(1));
             }
             Some(Bug::NoSkew) => time.earliest = server,

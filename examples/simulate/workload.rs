@@ -11,7 +11,6 @@ use doclock::{
 use fastrand::Rng;
 use futures_util::FutureExt;
 
-use crate::bugs::Bug;
 use crate::cut::cut;
 use crate::database::{Answer, Ask, KEPT};
 use crate::history::{Side, What};
@@ -35,8 +34,6 @@ pub(crate) struct Scene {
     quiet: Range<u64>,
     /// The shortest ttl, in milliseconds: longer than a request and its answer take.
     shortest_ttl: u64,
-    /// See [`Bug::MixedModes`].
-    mixes_modes: bool,
 }
 
 /// How one key is used.
@@ -49,7 +46,7 @@ enum Kind {
 }
 
 impl Scene {
-    pub(crate) fn new(rng: &mut Rng, weather: &Weather, bug: Option<Bug>) -> Self {
+    pub(crate) fn new(rng: &mut Rng, weather: &Weather) -> Self {
         let kinds = (0..rng.usize(1..=3)).map(|_| match rng.u8(..8) {
             0..3 => Kind::Exclusive,
             3..5 => Kind::ReadWrite,
@@ -64,7 +61,6 @@ impl Scene {
             keys,
             quiet: from..from + length,
             shortest_ttl: 300.max(8 * weather.way),
-            mixes_modes: bug == Some(Bug::MixedModes),
         }
     }
 
@@ -191,8 +187,9 @@ impl Program {
             (false, 0) => Some(format!("host {}", self.place)),
             _ => None,
         };
+        // One owner, one mode: see `a_late_request_of_an_owner_lets_nobody_in_beside_its_newer_lease`.
         let has_one_mode = matches!(self.scene.keys[key], Kind::Permits(_));
-        if owner.is_some() && !converts && !has_one_mode && !self.scene.mixes_modes {
+        if owner.is_some() && !converts && !has_one_mode {
             side = Side::Exclusive;
         }
         Wish {

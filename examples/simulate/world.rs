@@ -96,7 +96,7 @@ impl World {
     fn new(seed: u64, bug: Option<Bug>, traces: bool) -> Self {
         let mut rng = Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let weather = Weather::new(&mut rng);
-        let scene = Scene::new(&mut rng, &weather, bug);
+        let scene = Scene::new(&mut rng, &weather);
         let stops = rng.usize(..6);
         let places = (0..rng.usize(3..=6)).map(|host| Place {
             host: None,
