@@ -50,7 +50,8 @@ fn honest_worlds_keep_every_invariant() {
 
 #[test]
 fn a_seed_replays_exactly() {
-    for seed in 1..=12 {
+    // Among them some that take several keys at once: what is due at one instant has one order as well.
+    for seed in (1..=8).chain([14, 61, 80, 81, 84, 101]) {
         let [one, other] = [0; 2].map(|_| world::run(seed, None, true));
         assert_eq!(one.trace, other.trace, "seed {seed}");
         assert_eq!(one.hash, other.hash, "seed {seed}");

@@ -1,6 +1,6 @@
 //! The leases in the task's care, in the order in which something is due for them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -28,14 +28,16 @@ pub(super) struct Entry {
     /// None is to be sent: another acquisition is about to take its place.
     paused: bool,
     waiting: Vec<Done>,
-    at: Duration,
+    /// Its place in the schedule: when, and among those of one instant in the order in which they were granted.
+    at: (Duration, u64),
 }
 
 /// Leases, and a schedule of when each needs a look (by the monotonic clock).
 #[derive(Default)]
 pub(super) struct Leases {
     entries: HashMap<LeaseId, Entry>,
-    schedule: BTreeSet<(Duration, LeaseId)>,
+    schedule: BTreeMap<(Duration, u64), LeaseId>,
+    granted: u64,
     looked: Option<Moment>,
 }
 
@@ -51,12 +53,13 @@ pub(super) struct Due {
 impl Leases {
     pub(super) fn insert(&mut self, held: Held, now: Moment) {
         let id = held.plan.request.id.clone();
+        self.granted += 1;
         let entry = Entry {
             held,
             renewing: false,
             paused: false,
             waiting: Vec::new(),
-            at: Duration::ZERO,
+            at: (Duration::ZERO, self.granted),
         };
         self.entries.insert(id.clone(), entry);
         self.reschedule(&id, now);
@@ -64,7 +67,7 @@ impl Leases {
 
     pub(super) fn remove(&mut self, id: &LeaseId) -> Option<Held> {
         let entry = self.entries.remove(id)?;
-        self.schedule.remove(&(entry.at, id.clone()));
+        self.schedule.remove(&entry.at);
         for done in entry.waiting {
             // The lease was released while it was being renewed.
             let _ = done.send(entry.held.lease.check());
@@ -90,14 +93,14 @@ impl Leases {
     }
 
     pub(super) fn drain(&mut self) -> Vec<Held> {
-        self.schedule.clear();
-        let entries = self.entries.drain();
-        entries.map(|(_, entry)| entry.held).collect()
+        let schedule = std::mem::take(&mut self.schedule).into_values();
+        let entries = schedule.filter_map(|id| self.entries.remove(&id));
+        entries.map(|entry| entry.held).collect()
     }
 
     /// How long until something is due.
     pub(super) fn next_in(&self, now: Moment) -> Option<Duration> {
-        let (at, _) = self.schedule.first()?;
+        let ((at, _), _) = self.schedule.first_key_value()?;
         Some(at.saturating_sub(now.monotonic))
     }
 
@@ -105,11 +108,11 @@ impl Leases {
     pub(super) fn due(&mut self, now: Moment) -> Due {
         self.notice_a_thaw(now);
         let mut due = Due::default();
-        while let Some((at, id)) = self.schedule.first().cloned() {
-            if at > now.monotonic {
+        while let Some(first) = self.schedule.first_entry() {
+            if first.key().0 > now.monotonic {
                 break;
             }
-            self.schedule.pop_first();
+            let id = first.remove();
             let Some(entry) = self.entries.get_mut(&id) else {
                 continue;
             };
@@ -191,9 +194,9 @@ impl Leases {
         let renewal = entry.held.renewal.due_in(now);
         let renewal = renewal.filter(|_| entry.renews());
         let wait = renewal.map_or(left, |renewal| renewal.min(left));
-        self.schedule.remove(&(entry.at, id.clone()));
-        entry.at = now.monotonic.saturating_add(wait);
-        self.schedule.insert((entry.at, id.clone()));
+        self.schedule.remove(&entry.at);
+        entry.at.0 = now.monotonic.saturating_add(wait);
+        self.schedule.insert(entry.at, id.clone());
     }
 
     /// The schedule is monotonic, leases end by the wall clock too: when the two part, look at every lease.
