@@ -3,6 +3,11 @@
 //!
 //! A history is a file of JSON lines. Every process writes its own; together they are one, ordered by [`Event::at`].
 
+// Each program writes down what can happen to it.
+#![allow(dead_code)]
+
+pub(crate) mod check;
+
 use serde::{Deserialize, Serialize};
 
 /// One thing that happened.
@@ -20,7 +25,8 @@ pub(crate) struct Event {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
 pub(crate) enum What {
-    /// An acquisition is asked for, and waits for `wait` nanoseconds at most.
+    /// An acquisition is asked for, and waits for `wait` nanoseconds at most; not at all if that is zero. `ttl`: the longest
+    /// that the record can have it without a renewal.
     Acquire {
         lease: u32,
         key: String,
@@ -28,12 +34,16 @@ pub(crate) enum What {
         fair: bool,
         ttl: u64,
         wait: u64,
+        /// Leases of one owner take each other's place: each promises that the one before is over. A change of the mode is
+        /// such a pair as well. `None`: an owner that nobody else is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owner: Option<String>,
     },
     /// It was granted.
     Granted { lease: u32, token: u64 },
     /// It was not, for this kind of error.
     NotGranted { lease: u32, kind: String },
-    /// Nobody waits for it any more: its future was dropped.
+    /// Nobody waits for it any more: its future was dropped. Or it was granted, and left to expire.
     GivenUp { lease: u32 },
     /// The lease said that it is held, when asked between `since` and [`Event::at`], and for `remaining` more from `since`
     /// on. Written only by a client that was not paused in between.
@@ -66,7 +76,7 @@ pub(crate) enum What {
     Resumed,
     /// The world was made worse: what was done to it. Counted by its name.
     Fault { name: String },
-    /// From here on, until the next fault, the servers are all well.
+    /// From here on, until the next fault, the servers are all well, and nothing that was sent before is under way.
     Healed,
     /// A record that is not ours was looked at: whether it is byte for byte as it was put there.
     Foreign { key: String, untouched: bool },

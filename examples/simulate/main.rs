@@ -1,0 +1,5 @@
+//! Locks in a simulated world.
+#[path = "../history/mod.rs"]
+mod history;
+
+fn main() {}
