@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +51,8 @@ pub(crate) struct Outcome {
     /// By name, those of clients too.
     pub(crate) faults: BTreeMap<String, u64>,
     pub(crate) meddled: u64,
+    /// What the other processes said on their standard error: nothing, if all is well.
+    pub(crate) complaints: Vec<String>,
 }
 
 /// Runs it all. An error is no verdict on the locks, but for a client that ended by itself and for one that did not get its
@@ -94,7 +96,20 @@ pub(crate) async fn run(plan: &Plan) -> Result<Outcome> {
         events: journal::collect(&folder)?,
         faults: faults.counts(),
         meddled,
+        complaints: complaints(&folder)?,
     })
+}
+
+/// A panic in a task of the library, say.
+fn complaints(folder: &Path) -> Result<Vec<String>> {
+    let mut complaints = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|name| name == "log") && fs::metadata(&path)?.len() > 0 {
+            complaints.push(format!("a process complained: see {}", path.display()));
+        }
+    }
+    Ok(complaints)
 }
 
 /// Everything goes wrong for as long as the plan says, and is mended.

@@ -2,11 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::Result;
+use tokio::time::sleep;
 
 use crate::history::What;
 use crate::journal::Journal;
+
+/// Longer than requests wait in a proxy or a server that works again.
+const SETTLES: Duration = Duration::from_millis(500);
 
 /// Counts all faults by name, and writes down those of servers and network: while there are any, nobody can promise when
 /// somebody gets a lock.
@@ -41,7 +46,9 @@ impl Faults {
         self.journal.note(What::Fault { name })
     }
 
-    pub(crate) fn end(&self) -> Result<()> {
+    /// It is mended. Once all is, what was under way meanwhile may still arrive; then all is well.
+    pub(crate) async fn end(&self) -> Result<()> {
+        sleep(SETTLES).await;
         let mut state = self.state();
         state.ongoing -= 1;
         if state.ongoing == 0 {

@@ -46,7 +46,7 @@ pub(crate) async fn trouble(
 ) -> Result<()> {
     let proxies: Vec<&Proxy> = crowd.proxies().collect();
     while Instant::now() < end {
-        sleep(Duration::from_millis(rng.u64(500..4000))).await;
+        sleep(Duration::from_millis(rng.u64(200..2000))).await;
         let proxy = proxies[rng.usize(..proxies.len())];
         let trouble = TROUBLES[rng.usize(..TROUBLES.len())];
         let long = Duration::from_millis(rng.u64(500..6000));
@@ -54,7 +54,7 @@ pub(crate) async fn trouble(
         trouble.begin(proxy, crowd.writes(), &mut rng);
         sleep(long).await;
         mend(proxy);
-        faults.end()?;
+        faults.end().await?;
     }
     Ok(())
 }

@@ -61,7 +61,8 @@ pub(crate) async fn befall(
                 emulator(server, crowd, faults, true, long, &mut rng).await?
             }
         }
-        faults.end()?;
+        crowd.follow(servers).await?;
+        faults.end().await?;
     }
 }
 

@@ -16,8 +16,8 @@ use crate::history::Event;
 use crate::history::check::{Bounds, Report, check};
 use crate::journal;
 
-/// Fewer grants prove nothing.
-const FEWEST: u64 = 20;
+/// Fewer grants a second prove nothing.
+const FEWEST: f64 = 1.0;
 /// Two busy cores.
 const GRACE: Duration = Duration::from_secs(3);
 /// What an acquisition that does not wait may take: the client's request timeout.
@@ -32,8 +32,9 @@ pub(crate) struct Summary {
     faults: BTreeMap<String, u64>,
     /// Requests about records that are none of ours, all refused.
     foreign_requests: u64,
-    pub(crate) figures: Figures,
-    pub(crate) report: Report,
+    complaints: Vec<String>,
+    figures: Figures,
+    report: Report,
     #[serde(skip)]
     events: Vec<Event>,
 }
@@ -52,6 +53,7 @@ impl Summary {
             seconds: plan.length.as_secs_f64(),
             faults: outcome.faults,
             foreign_requests: outcome.meddled,
+            complaints: outcome.complaints,
             figures: Figures::of(&outcome.events, nanos(ATTEMPT)),
             report: check(&outcome.events, &bounds),
             events: outcome.events,
@@ -71,14 +73,14 @@ impl Summary {
         let mut failures: Vec<String> = (self.violations().iter())
             .map(|(invariant, count)| format!("{invariant} violated {count} times"))
             .collect();
-        if self.report.grants < FEWEST {
-            failures.push(format!(
-                "only {} grants: nothing proved",
-                self.report.grants
-            ));
+        #[allow(clippy::cast_precision_loss)]
+        if (self.report.grants as f64) < FEWEST * self.seconds {
+            let grants = self.report.grants;
+            failures.push(format!("only {grants} grants: nothing proved"));
         }
         let unexpected = self.figures.unexpected();
         failures.extend(unexpected.map(|kind| format!("an acquisition ended with {kind}")));
+        failures.extend(self.complaints.iter().cloned());
         failures
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use tempfile::TempDir;
+use tokio::sync::Mutex;
 
 use crate::child::Role;
 use crate::conductor::{self, Plan, Sabotage};
@@ -23,7 +24,11 @@ async fn child() -> Result<()> {
     }
 }
 
+/// Two cores bear one run at a time.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
 async fn run(backend: Backend, length: Duration, sabotage: Option<Sabotage>) -> Result<Summary> {
+    let _alone = ALONE.lock().await;
     let folder = TempDir::with_prefix("doclock-torture-")?;
     let plan = Plan {
         backend,
@@ -64,4 +69,17 @@ async fn dynamodb_local_holds() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn dynoxide_holds() -> Result<()> {
     holds(Backend::Dynoxide).await
+}
+
+/// Who believes in a lease for ever is found out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_ignores_its_deadline_is_found() -> Result<()> {
+    if Backend::Dynoxide.site().is_left_out() {
+        return Ok(());
+    }
+    let sabotage = Some(Sabotage::IgnoreDeadline);
+    let summary = run(Backend::Dynoxide, Duration::from_secs(12), sabotage).await?;
+    let violations = summary.violations();
+    ensure!(violations.contains_key("I3"), "{violations:?}");
+    Ok(())
 }
