@@ -69,7 +69,7 @@ pub(crate) fn arguments() -> &'static [&'static str] {
 
 /// A running child; dropping it kills it.
 pub(crate) struct Child {
-    child: tokio::process::Child,
+    process: tokio::process::Child,
     pid: Pid,
     stdin: ChildStdin,
 }
@@ -98,7 +98,7 @@ impl Child {
         log: &Path,
     ) -> Result<(Self, Words)> {
         let log = OpenOptions::new().create(true).append(true).open(log)?;
-        let mut child = Command::new(std::env::current_exe()?)
+        let mut process = Command::new(std::env::current_exe()?)
             .args(arguments())
             .envs([role.env()?])
             .envs(env.iter().cloned())
@@ -107,11 +107,11 @@ impl Child {
             .stderr(log)
             .kill_on_drop(true)
             .spawn()?;
-        let pid = child.id().context("it ended at once")?;
-        let stdin = child.stdin.take().context("no stdin")?;
-        let stdout = child.stdout.take().context("no stdout")?;
+        let pid = process.id().context("it ended at once")?;
+        let stdin = process.stdin.take().context("no stdin")?;
+        let stdout = process.stdout.take().context("no stdout")?;
         let child = Self {
-            child,
+            process,
             pid: Pid::from_raw(pid.try_into()?),
             stdin,
         };
@@ -125,18 +125,18 @@ impl Child {
 
     /// SIGKILL. It is gone when this returns.
     pub(crate) async fn kill(mut self) -> Result<()> {
-        Ok(self.child.kill().await?)
+        Ok(self.process.kill().await?)
     }
 
     /// False once it has ended, by itself or by a signal.
     pub(crate) fn is_running(&mut self) -> Result<bool> {
-        Ok(self.child.try_wait()?.is_none())
+        Ok(self.process.try_wait()?.is_none())
     }
 
     /// Asks it to end, and waits until it has.
     pub(crate) async fn stop(mut self) -> Result<()> {
         self.stdin.write_all(b"stop\n").await?;
-        let status = self.child.wait().await?;
+        let status = self.process.wait().await?;
         anyhow::ensure!(status.success(), "it ended with {status}");
         Ok(())
     }

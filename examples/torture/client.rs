@@ -20,7 +20,7 @@ use crate::foreign::Meddler;
 use crate::history::What;
 use crate::journal::{Journal, now};
 use crate::resource::Connection;
-use crate::workload::{End, Manner, Workload};
+use crate::workload::{End, Manner, Renewal, Workload};
 
 /// Of every lease.
 pub(crate) const TTL: Duration = Duration::from_secs(2);
@@ -136,7 +136,7 @@ impl Client {
             if workload.writes() {
                 self.resource.write(&workload.key, lease.token()).await?;
             }
-            if workload.renews && rng.bool() {
+            if workload.renewal != Renewal::Automatic && rng.bool() {
                 let since = now()?;
                 let ok = lease.renew().await.is_ok();
                 let lease = number;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +15,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::child::{Child, Role};
 use crate::client::Settings;
+use crate::clients::Clients;
 use crate::clocks::Clock;
-use crate::crowd::Crowd;
 use crate::faults::Faults;
 use crate::foreign::Foreign;
-use crate::history::{Event, What};
+use crate::history::Event;
 use crate::journal::{self, Journal};
 use crate::servers::{Backend, Servers};
 use crate::{network, outages};
@@ -51,12 +52,11 @@ pub(crate) struct Outcome {
     /// By name, those of clients too.
     pub(crate) faults: BTreeMap<String, u64>,
     pub(crate) meddled: u64,
-    /// What the other processes said on their standard error: nothing, if all is well.
+    /// What went wrong besides: a client that ended by itself or did not get its turn, a server that did not come back.
     pub(crate) complaints: Vec<String>,
 }
 
-/// Runs it all. An error is no verdict on the locks, but for a client that ended by itself and for one that did not get its
-/// turn in the end.
+/// Runs it all. An error says that it did not even start.
 pub(crate) async fn run(plan: &Plan) -> Result<Outcome> {
     let folder = plan.folder.join("processes");
     fs::create_dir_all(&folder)?;
@@ -64,44 +64,54 @@ pub(crate) async fn run(plan: &Plan) -> Result<Outcome> {
     let faults = Arc::new(Faults::new(Journal::open(&folder, "conductor", 0)?));
     let servers = Servers::start(plan.backend).await?;
     let foreign = Foreign::put(&servers.url()).await?;
-    let fenced = plan.sabotage != Some(Sabotage::NoFence);
-    let role = Role::Resource {
-        folder: folder.clone(),
-        fenced,
-    };
-    let (resource, mut words) = Child::start(&role, &[], &folder.join("resource.log"))?;
-    let addr = words.next().await.context("the resource ended at once")?;
+    let (resource, addr) = resource(plan, &folder).await?;
     let template = Settings {
         number: 0,
         seed: 0,
         url: String::new(),
-        resource: addr.parse()?,
+        resource: addr,
         folder: folder.clone(),
         clock: Clock::Right,
         ignores_deadline: plan.sabotage == Some(Sabotage::IgnoreDeadline),
     };
-    let crowd = Crowd::start(&servers, Arc::clone(&faults), template, &mut rng).await?;
+    let clients = Clients::start(&servers, Arc::clone(&faults), template, &mut rng).await?;
 
-    torment(plan, &servers, &crowd, &faults, &mut rng).await?;
-    for _ in 0..RECOVERIES {
-        crowd.recover(&mut rng).await?;
-    }
-    let meddled = crowd.meddled();
-    crowd.stop().await?;
-    for (key, untouched) in foreign.look().await? {
-        faults.note(What::Foreign { key, untouched })?;
-    }
-    resource.stop().await?;
+    let course = async {
+        disturb(plan, &servers, &clients, &faults, &mut rng).await?;
+        for _ in 0..RECOVERIES {
+            clients.recover(&mut rng).await?;
+        }
+        anyhow::Ok(())
+    };
+    let course = course.await;
+    let meddled = clients.meddled();
+    let ends = [course, clients.stop().await, foreign.note(&faults).await];
+    let ends = ends.into_iter().chain([resource.stop().await]);
+    let mut complaints: Vec<String> = ends
+        .filter_map(|end| Some(format!("{:#}", end.err()?)))
+        .collect();
+    complaints.extend(logs(&folder)?);
     Ok(Outcome {
         events: journal::collect(&folder)?,
         faults: faults.counts(),
         meddled,
-        complaints: complaints(&folder)?,
+        complaints,
     })
 }
 
-/// A panic in a task of the library, say.
-fn complaints(folder: &Path) -> Result<Vec<String>> {
+/// Starts the resource: it, and where it listens.
+async fn resource(plan: &Plan, folder: &Path) -> Result<(Child, SocketAddr)> {
+    let role = Role::Resource {
+        folder: folder.to_owned(),
+        fenced: plan.sabotage != Some(Sabotage::NoFence),
+    };
+    let (resource, mut words) = Child::start(&role, &[], &folder.join("resource.log"))?;
+    let addr = words.next().await.context("the resource ended at once")?;
+    Ok((resource, addr.parse()?))
+}
+
+/// Which processes said anything on their standard error: of a panic in a task of the library, say.
+fn logs(folder: &Path) -> Result<Vec<String>> {
     let mut complaints = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -113,45 +123,45 @@ fn complaints(folder: &Path) -> Result<Vec<String>> {
 }
 
 /// Everything goes wrong for as long as the plan says, and is mended.
-async fn torment(
+async fn disturb(
     plan: &Plan,
     servers: &Servers,
-    crowd: &Crowd,
+    clients: &Clients,
     faults: &Faults,
     rng: &mut Rng,
 ) -> Result<()> {
     let end = Instant::now() + plan.length;
     let all = async {
         tokio::try_join!(
-            crowd.suffer(rng.fork(), end),
-            network::trouble(crowd, faults, rng.fork(), end),
-            outages::befall(servers, crowd, faults, rng.fork(), end),
+            clients.disturb(rng.fork(), end),
+            network::disturb(clients, faults, rng.fork(), end),
+            outages::disturb(servers, clients, faults, rng.fork(), end),
         )
     };
     tokio::select! {
         done = all => drop(done?),
-        never = follow(servers, crowd) => never,
-        never = show(plan, crowd, faults) => never?,
+        never = follow(servers, clients) => never,
+        never = show(plan, clients, faults) => never?,
     }
     Ok(())
 }
 
 /// Keeps the proxies before the primary.
-async fn follow(servers: &Servers, crowd: &Crowd) {
+async fn follow(servers: &Servers, clients: &Clients) {
     loop {
         // There may be none for a while.
-        let _ = crowd.follow(servers).await;
+        let _ = clients.follow(servers).await;
         sleep(Duration::from_millis(500)).await;
     }
 }
 
-async fn show(plan: &Plan, crowd: &Crowd, faults: &Faults) -> Result<()> {
+async fn show(plan: &Plan, clients: &Clients, faults: &Faults) -> Result<()> {
     let bar = ProgressBar::new(plan.length.as_secs());
     let style = "{elapsed} of {len} s  {wide_bar}  {msg}";
     bar.set_style(ProgressStyle::with_template(style)?);
     loop {
         bar.set_position(bar.elapsed().as_secs());
-        let grants: u64 = crowd.grants().iter().sum();
+        let grants: u64 = clients.grants().iter().sum();
         bar.set_message(format!("{grants} grants, {} faults", faults.total()));
         sleep(Duration::from_millis(250)).await;
     }

@@ -11,7 +11,7 @@ use crate::history::What;
 use crate::journal::Journal;
 
 /// Longer than requests wait in a proxy or a server that works again.
-const SETTLES: Duration = Duration::from_millis(500);
+pub(crate) const SETTLES: Duration = Duration::from_millis(500);
 
 /// Counts all faults by name, and writes down those of servers and network: while there are any, nobody can promise when
 /// somebody gets a lock.

@@ -15,6 +15,8 @@ use mongodb::bson::{RawDocumentBuf, doc, rawdoc};
 use tokio::time::timeout;
 
 use crate::client::TTL;
+use crate::faults::Faults;
+use crate::history::What;
 use crate::skewed;
 
 /// Somebody's own data, a record of a later format, and one whose token is no number.
@@ -52,13 +54,14 @@ impl Foreign {
         Ok(Self { store, put })
     }
 
-    /// Each key, and whether its record is as it was.
-    pub(crate) async fn look(&self) -> Result<Vec<(String, bool)>> {
-        let mut looks = Vec::new();
+    /// Writes down whether each is as it was.
+    pub(crate) async fn note(&self, faults: &Faults) -> Result<()> {
         for (key, put) in &self.put {
-            looks.push(((*key).to_owned(), self.store.get(key).await? == *put));
+            let untouched = self.store.get(key).await? == *put;
+            let key = (*key).to_owned();
+            faults.note(What::Foreign { key, untouched })?;
         }
-        Ok(looks)
+        Ok(())
     }
 }
 

@@ -13,9 +13,9 @@
 
 mod child;
 mod client;
+mod clients;
 mod clocks;
 mod conductor;
-mod crowd;
 mod faults;
 mod figures;
 mod foreign;
@@ -36,6 +36,7 @@ mod skewed;
 #[path = "../../tests/support/mod.rs"]
 #[allow(dead_code, clippy::unwrap_used)]
 mod support;
+mod takeovers;
 #[cfg(test)]
 mod tests;
 mod workload;

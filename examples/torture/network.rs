@@ -6,7 +6,7 @@ use anyhow::Result;
 use fastrand::Rng;
 use tokio::time::{Instant, sleep};
 
-use crate::crowd::Crowd;
+use crate::clients::Clients;
 use crate::faults::Faults;
 use crate::support::proxy::Proxy;
 
@@ -14,7 +14,7 @@ use crate::support::proxy::Proxy;
 const LOSSES: usize = 3;
 
 #[derive(Clone, Copy, Debug)]
-enum Trouble {
+enum Fault {
     Latency,
     RequestsVanish,
     RepliesVanish,
@@ -26,32 +26,33 @@ enum Trouble {
     RepliesCut,
 }
 
-const TROUBLES: [Trouble; 8] = [
-    Trouble::Latency,
-    Trouble::RequestsVanish,
-    Trouble::RepliesVanish,
-    Trouble::BlackHole,
-    Trouble::Reset,
-    Trouble::RequestsLost,
-    Trouble::RepliesLost,
-    Trouble::RepliesCut,
+const FAULTS: [Fault; 8] = [
+    Fault::Latency,
+    Fault::RequestsVanish,
+    Fault::RepliesVanish,
+    Fault::BlackHole,
+    Fault::Reset,
+    Fault::RequestsLost,
+    Fault::RepliesLost,
+    Fault::RepliesCut,
 ];
 
-/// Troubles one link after another until `end`, and leaves all of them well.
-pub(crate) async fn trouble(
-    crowd: &Crowd,
+/// Disturbs one link after another until `end`, and leaves all of them well.
+pub(crate) async fn disturb(
+    clients: &Clients,
     faults: &Faults,
     mut rng: Rng,
     end: Instant,
 ) -> Result<()> {
-    let proxies: Vec<&Proxy> = crowd.proxies().collect();
+    let proxies: Vec<&Proxy> = clients.proxies().collect();
     while Instant::now() < end {
         sleep(Duration::from_millis(rng.u64(200..2000))).await;
         let proxy = proxies[rng.usize(..proxies.len())];
-        let trouble = TROUBLES[rng.usize(..TROUBLES.len())];
+        let fault = FAULTS[rng.usize(..FAULTS.len())];
         let long = Duration::from_millis(rng.u64(500..6000));
-        faults.begin(trouble.name())?;
-        trouble.begin(proxy, crowd.writes(), &mut rng);
+        let _alone = clients.network.lock().await;
+        faults.begin(fault.name())?;
+        fault.begin(proxy, clients.writes(), &mut rng);
         sleep(long).await;
         mend(proxy);
         faults.end().await?;
@@ -65,7 +66,7 @@ fn mend(proxy: &Proxy) {
     proxy.clear_faults();
 }
 
-impl Trouble {
+impl Fault {
     fn name(self) -> &'static str {
         match self {
             Self::Latency => "latency",

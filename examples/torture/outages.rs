@@ -8,8 +8,8 @@ use futures_util::future::try_join_all;
 use mongodb::bson::doc;
 use tokio::time::{Instant, sleep};
 
-use crate::crowd::Crowd;
-use crate::faults::Faults;
+use crate::clients::Clients;
+use crate::faults::{Faults, SETTLES};
 use crate::servers::Servers;
 use crate::support::process::Server;
 use crate::support::replica_set::ReplicaSet;
@@ -34,9 +34,9 @@ const OUTAGES: [Outage; 6] = [
 ];
 
 /// Has one outage after another until `end`, and leaves the servers well.
-pub(crate) async fn befall(
+pub(crate) async fn disturb(
     servers: &Servers,
-    crowd: &Crowd,
+    clients: &Clients,
     faults: &Faults,
     mut rng: Rng,
     end: Instant,
@@ -51,46 +51,51 @@ pub(crate) async fn befall(
             Servers::Set(set) => {
                 let outage = OUTAGES[rng.usize(..OUTAGES.len())];
                 faults.begin(outage.name())?;
-                outage.befall(set, long).await?;
+                outage.inflict(set, long).await?;
                 set.healthy().await?;
             }
             Servers::Local(local) => {
-                emulator(local.server(), crowd, faults, false, long, &mut rng).await?
+                let server = local.server();
+                if rng.bool() {
+                    stop_emulator(server, faults, long).await?;
+                } else {
+                    restart_local(server, clients, faults, long).await?;
+                }
             }
             Servers::Dynoxide(server) => {
-                emulator(server, crowd, faults, true, long, &mut rng).await?
+                if rng.bool() {
+                    stop_emulator(server, faults, long).await?;
+                } else {
+                    faults.begin("server killed")?;
+                    restart(&[server], long).await?;
+                }
             }
         }
-        crowd.follow(servers).await?;
+        clients.follow(servers).await?;
         faults.end().await?;
     }
 }
 
-/// `durable`: what it has answered survives a kill. DynamoDB Local answers before its SQLite has written, as `DynamoDB` does
-/// not: it is asked to end, and nobody talks to it meanwhile.
-async fn emulator(
+async fn stop_emulator(server: &Server, faults: &Faults, long: Duration) -> Result<()> {
+    faults.begin("server stopped")?;
+    stop(&[server], long).await
+}
+
+/// This emulator answers before its `SQLite` has written, as `DynamoDB` does not: it is asked to end, and nobody talks to it
+/// meanwhile.
+async fn restart_local(
     server: &Server,
-    crowd: &Crowd,
+    clients: &Clients,
     faults: &Faults,
-    durable: bool,
     long: Duration,
-    rng: &mut Rng,
 ) -> Result<()> {
-    if rng.bool() {
-        faults.begin("server stopped")?;
-        server.pause()?;
-        sleep(long).await;
-        return server.resume();
-    }
-    if durable {
-        faults.begin("server killed")?;
-        server.kill().await?;
-    } else {
-        faults.begin("server restarted")?;
-        crowd.cut_off(true);
-        server.terminate().await?;
-        crowd.cut_off(false);
-    }
+    let quiet = clients.network.lock().await;
+    faults.begin("server restarted")?;
+    clients.cut_off(true);
+    sleep(SETTLES).await;
+    server.terminate().await?;
+    clients.cut_off(false);
+    drop(quiet);
     sleep(long).await;
     server.restart().await
 }
@@ -107,7 +112,7 @@ impl Outage {
         }
     }
 
-    async fn befall(self, set: &ReplicaSet, long: Duration) -> Result<()> {
+    async fn inflict(self, set: &ReplicaSet, long: Duration) -> Result<()> {
         let primary = set.primary().await?;
         let others = [(primary + 1) % 3, (primary + 2) % 3].map(|node| set.node(node));
         match self {

@@ -15,6 +15,7 @@ use crate::figures::Figures;
 use crate::history::Event;
 use crate::history::check::{Bounds, Report, check};
 use crate::journal;
+use crate::takeovers::slowest;
 
 /// Fewer grants a second prove nothing.
 const FEWEST: f64 = 1.0;
@@ -34,6 +35,8 @@ pub(crate) struct Summary {
     foreign_requests: u64,
     complaints: Vec<String>,
     figures: Figures,
+    /// In seconds, while servers and network were well.
+    slowest_takeover: Option<f64>,
     report: Report,
     #[serde(skip)]
     events: Vec<Event>,
@@ -41,7 +44,7 @@ pub(crate) struct Summary {
 
 impl Summary {
     pub(crate) fn new(plan: &Plan, outcome: Outcome) -> Self {
-        let uncertainty = plan.backend.site().takeover(TTL) - TTL;
+        let uncertainty = plan.backend.site().takeover(TTL).saturating_sub(TTL);
         let bounds = Bounds {
             uncertainty: nanos(uncertainty),
             grace: nanos(GRACE),
@@ -54,6 +57,7 @@ impl Summary {
             faults: outcome.faults,
             foreign_requests: outcome.meddled,
             complaints: outcome.complaints,
+            slowest_takeover: slowest(&outcome.events).map(|took| took.as_secs_f64()),
             figures: Figures::of(&outcome.events, nanos(ATTEMPT)),
             report: check(&outcome.events, &bounds),
             events: outcome.events,
@@ -121,14 +125,17 @@ impl fmt::Display for Summary {
             "  by a client younger than the ttl",
             self.report.young_takeovers,
         )?;
+        if let Some(slowest) = self.slowest_takeover {
+            line(f, "  slowest while all was well", format!("{slowest:.2} s"))?;
+        }
         if let Some(worst) = self.report.worst_takeover {
             let [delay, bound] = [worst.delay, worst.bound].map(Duration::from_nanos);
+            line(f, "    its bound", format!("{:.2} s", bound.as_secs_f64()))?;
             line(
                 f,
-                "slowest takeover, whatever was down",
-                format!("{delay:.2?}"),
+                "  slowest, whatever was down",
+                format!("{:.2} s", delay.as_secs_f64()),
             )?;
-            line(f, "  its bound while all is well", format!("{bound:.2?}"))?;
         }
         writeln!(f, "\nverdict")?;
         line(f, "unfenced writes out of order", self.report.control)?;

@@ -23,6 +23,14 @@ pub(crate) enum Manner {
     },
 }
 
+/// Who renews.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Renewal {
+    Automatic,
+    ByHand,
+    Both,
+}
+
 /// How a lease ends, unless it is lost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum End {
@@ -38,10 +46,7 @@ pub(crate) struct Workload {
     pub(crate) side: Side,
     pub(crate) fair: bool,
     pub(crate) manner: Manner,
-    /// By hand, besides what renews itself.
-    pub(crate) renews: bool,
-    /// Nothing renews itself.
-    pub(crate) manual: bool,
+    pub(crate) renewal: Renewal,
     /// Longer than a third of the ttl, so that it must be renewed.
     pub(crate) long: bool,
     pub(crate) end: End,
@@ -70,14 +75,17 @@ impl Workload {
             14..19 => End::Drop,
             _ => End::Expire,
         };
-        let manual = rng.u8(..8) == 0;
+        let renewal = match rng.u8(..8) {
+            0..6 => Renewal::Automatic,
+            6 => Renewal::Both,
+            _ => Renewal::ByHand,
+        };
         Self {
             key: key.to_owned(),
             side,
             fair,
             manner,
-            manual,
-            renews: manual || rng.u8(..8) == 0,
+            renewal,
             long: rng.u8(..10) == 0,
             end,
         }
@@ -90,10 +98,9 @@ impl Workload {
             Side::Permit { limit } => locks.semaphore(&self.key, limit),
         };
         let lock = if self.fair { lock.fair() } else { lock };
-        if self.manual {
-            lock.manual_renewal()
-        } else {
-            lock
+        match self.renewal {
+            Renewal::ByHand => lock.manual_renewal(),
+            Renewal::Automatic | Renewal::Both => lock,
         }
     }
 

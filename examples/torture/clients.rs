@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const TURN: Duration = Duration::from_mins(1);
 
 /// All clients.
-pub(crate) struct Crowd {
+pub(crate) struct Clients {
     seats: Vec<Seat>,
     faults: Arc<Faults>,
     template: Settings,
@@ -38,6 +38,8 @@ pub(crate) struct Crowd {
     looked: broadcast::Sender<usize>,
     meddled: Arc<AtomicU64>,
     writes: [&'static str; 2],
+    /// Locked while the proxies do not just pass things on.
+    pub(crate) network: Mutex<()>,
 }
 
 struct Seat {
@@ -53,7 +55,7 @@ struct Process {
     child: Child,
 }
 
-impl Crowd {
+impl Clients {
     /// `template` says what all clients have in common. Every second client of a replica set finds its members by itself; a
     /// proxy leads to one.
     pub(crate) async fn start(
@@ -78,7 +80,7 @@ impl Crowd {
                 grants: Arc::default(),
             });
         }
-        let crowd = Self {
+        let clients = Self {
             seats,
             faults,
             template,
@@ -86,12 +88,13 @@ impl Crowd {
             looked: broadcast::Sender::new(64),
             meddled: Arc::default(),
             writes: servers.writes(),
+            network: Mutex::default(),
         };
         for seat in 0..SEATS {
-            let process = crowd.spawn(seat, rng.u64(..), Clock::draw(rng))?;
-            *crowd.seats[seat].process.lock().await = Some(process);
+            let process = clients.spawn(seat, rng.u64(..), Clock::draw(rng))?;
+            *clients.seats[seat].process.lock().await = Some(process);
         }
-        Ok(crowd)
+        Ok(clients)
     }
 
     pub(crate) fn proxies(&self) -> impl Iterator<Item = &Proxy> {
@@ -135,14 +138,14 @@ impl Crowd {
     }
 
     /// Stops and kills clients until `end`; then all of them run.
-    pub(crate) async fn suffer(&self, mut rng: Rng, end: Instant) -> Result<()> {
+    pub(crate) async fn disturb(&self, mut rng: Rng, end: Instant) -> Result<()> {
         let mut under_way = FuturesUnordered::new();
         let mut next = Instant::now();
         while next < end {
             tokio::select! {
                 Some(done) = under_way.next() => done?,
                 () = sleep_until(next) => {
-                    under_way.push(self.befall(Misfortune::draw(&mut rng)));
+                    under_way.push(self.inflict(Fault::draw(&mut rng)));
                     next += Duration::from_millis(rng.u64(200..2500));
                 }
             }
@@ -155,12 +158,12 @@ impl Crowd {
 
     /// A client dies while it holds, and nothing else is wrong; everyone gets a lock again, at least twice.
     pub(crate) async fn recover(&self, rng: &mut Rng) -> Result<()> {
-        let misfortune = Misfortune {
-            blow: Blow::KilledInside,
+        let fault = Fault {
+            kind: Kind::KilledInside,
             long: Duration::ZERO,
-            ..Misfortune::draw(rng)
+            ..Fault::draw(rng)
         };
-        self.befall(misfortune).await?;
+        self.inflict(fault).await?;
         let before = self.grants();
         poll::until("everyone gets its turn", TURN, || async {
             let after = self.grants().into_iter();
@@ -185,10 +188,10 @@ impl Crowd {
         Ok(())
     }
 
-    async fn befall(&self, misfortune: Misfortune) -> Result<()> {
-        let seat = match misfortune.blow {
-            Blow::Stopped | Blow::Killed => misfortune.seat,
-            Blow::StoppedInside | Blow::KilledInside => {
+    async fn inflict(&self, fault: Fault) -> Result<()> {
+        let seat = match fault.kind {
+            Kind::Stopped | Kind::Killed => fault.seat,
+            Kind::StoppedInside | Kind::KilledInside => {
                 let mut looks = self.looked.subscribe();
                 match timeout(PATIENCE, looks.recv()).await {
                     Ok(Ok(seat)) => seat,
@@ -206,30 +209,30 @@ impl Crowd {
             child.is_running()?,
             complaint(&self.template.folder, number)
         );
-        match misfortune.blow {
-            Blow::Stopped | Blow::StoppedInside => {
+        match fault.kind {
+            Kind::Stopped | Kind::StoppedInside => {
                 let stopped = Process { number, child };
-                self.pause(&stopped, misfortune).await?;
+                self.pause(&stopped, fault).await?;
                 *process = Some(stopped);
                 Ok(())
             }
-            Blow::Killed | Blow::KilledInside => {
+            Kind::Killed | Kind::KilledInside => {
                 child.kill().await?;
-                self.faults.count(misfortune.blow.name());
+                self.faults.count(fault.kind.name());
                 self.faults.note_of(number, What::Crashed)?;
-                sleep(misfortune.long / 2).await;
-                *process = Some(self.spawn(seat, misfortune.seed, misfortune.clock)?);
+                sleep(fault.long / 2).await;
+                *process = Some(self.spawn(seat, fault.seed, fault.clock)?);
                 Ok(())
             }
         }
     }
 
-    async fn pause(&self, process: &Process, misfortune: Misfortune) -> Result<()> {
-        self.faults.count(misfortune.blow.name());
+    async fn pause(&self, process: &Process, fault: Fault) -> Result<()> {
+        self.faults.count(fault.kind.name());
         // The pause is within what is written down of it.
         self.faults.note_of(process.number, What::Paused)?;
         process.child.signal(Signal::SIGSTOP)?;
-        sleep(misfortune.long).await;
+        sleep(fault.long).await;
         process.child.signal(Signal::SIGCONT)?;
         self.faults.note_of(process.number, What::Resumed)
     }
@@ -277,7 +280,7 @@ async fn listen(mut words: Words, hear: impl Fn(&str)) {
 
 /// What is done to a client.
 #[derive(Clone, Copy, Debug)]
-enum Blow {
+enum Kind {
     Stopped,
     /// Whoever looks at its lease next, before it writes.
     StoppedInside,
@@ -285,7 +288,7 @@ enum Blow {
     KilledInside,
 }
 
-impl Blow {
+impl Kind {
     fn name(self) -> &'static str {
         match self {
             Self::Stopped => "client stopped",
@@ -297,8 +300,8 @@ impl Blow {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Misfortune {
-    blow: Blow,
+struct Fault {
+    kind: Kind,
     seat: usize,
     /// How long it stands still; half of it if it is dead.
     long: Duration,
@@ -307,22 +310,22 @@ struct Misfortune {
     clock: Clock,
 }
 
-impl Misfortune {
+impl Fault {
     fn draw(rng: &mut Rng) -> Self {
-        let blow = match rng.u8(..10) {
-            0..5 => Blow::StoppedInside,
-            5..7 => Blow::Stopped,
-            7..9 => Blow::KilledInside,
-            _ => Blow::Killed,
+        let kind = match rng.u8(..10) {
+            0..5 => Kind::StoppedInside,
+            5..7 => Kind::Stopped,
+            7..9 => Kind::KilledInside,
+            _ => Kind::Killed,
         };
         // In times of the ttl. Who is about to write is stopped until another writes.
-        let shortest = if matches!(blow, Blow::StoppedInside) {
+        let shortest = if matches!(kind, Kind::StoppedInside) {
             2.0
         } else {
             0.5
         };
         Self {
-            blow,
+            kind,
             seat: rng.usize(..SEATS),
             long: TTL.mul_f64(shortest + (3.0 - shortest) * rng.f64()),
             seed: rng.u64(..),
