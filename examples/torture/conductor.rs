@@ -24,8 +24,8 @@ use crate::journal::{self, Journal};
 use crate::servers::{Backend, Servers};
 use crate::{network, outages};
 
-/// How often a client is killed after all is mended.
-const RECOVERIES: usize = 3;
+/// How often a client is killed after all is mended: once, and once more for each of these.
+const RECOVERIES: Duration = Duration::from_mins(1);
 
 /// What a run is to be.
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ pub(crate) async fn run(plan: &Plan) -> Result<Outcome> {
 
     let course = async {
         disturb(plan, &servers, &clients, &faults, &mut rng).await?;
-        for _ in 0..RECOVERIES {
+        for _ in 0..=plan.length.as_secs() / RECOVERIES.as_secs() {
             clients.recover(&mut rng).await?;
         }
         anyhow::Ok(())
@@ -86,7 +86,8 @@ pub(crate) async fn run(plan: &Plan) -> Result<Outcome> {
     let course = course.await;
     let meddled = clients.meddled();
     let ends = [course, clients.stop().await, foreign.note(&faults).await];
-    let ends = ends.into_iter().chain([resource.stop().await]);
+    let stopped = resource.stop().await.context("the resource");
+    let ends = ends.into_iter().chain([stopped]);
     let mut complaints: Vec<String> = ends
         .filter_map(|end| Some(format!("{:#}", end.err()?)))
         .collect();
@@ -107,6 +108,8 @@ async fn resource(plan: &Plan, folder: &Path) -> Result<(Child, SocketAddr)> {
     };
     let (resource, mut words) = Child::start(&role, &[], &folder.join("resource.log"))?;
     let addr = words.next().await.context("the resource ended at once")?;
+    // It may go on talking.
+    tokio::spawn(async move { while words.next().await.is_some() {} });
     Ok((resource, addr.parse()?))
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 
@@ -27,7 +27,12 @@ async fn child() -> Result<()> {
 /// Two cores bear one run at a time.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
-async fn run(backend: Backend, length: Duration, sabotage: Option<Sabotage>) -> Result<Summary> {
+/// The folder is deleted with what is returned.
+async fn run(
+    backend: Backend,
+    length: Duration,
+    sabotage: Option<Sabotage>,
+) -> Result<(Summary, TempDir)> {
     let _alone = ALONE.lock().await;
     let folder = TempDir::with_prefix("doclock-torture-")?;
     let plan = Plan {
@@ -37,23 +42,22 @@ async fn run(backend: Backend, length: Duration, sabotage: Option<Sabotage>) -> 
         folder: folder.path().to_owned(),
         sabotage,
     };
-    let outcome = conductor::run(&plan).await;
-    let summary = outcome.map(|outcome| Summary::new(&plan, outcome));
-    if !matches!(&summary, Ok(summary) if summary.failures().is_empty()) {
-        println!("what it left is in {}", folder.keep().display());
-    }
-    summary
+    let summary = Summary::new(&plan, conductor::run(&plan).await?);
+    Ok((summary, folder))
 }
 
 async fn holds(backend: Backend) -> Result<()> {
     if backend.site().is_left_out() {
         return Ok(());
     }
-    let summary = run(backend, LENGTH, None).await?;
+    let (summary, folder) = run(backend, LENGTH, None).await?;
     println!("{summary}");
     let failures = summary.failures();
-    ensure!(failures.is_empty(), "{failures:?}");
-    Ok(())
+    if failures.is_empty() {
+        return Ok(());
+    }
+    summary.write(folder.path())?;
+    bail!("{failures:?}: everything is in {}", folder.keep().display());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,7 +82,7 @@ async fn a_client_that_ignores_its_deadline_is_found() -> Result<()> {
         return Ok(());
     }
     let sabotage = Some(Sabotage::IgnoreDeadline);
-    let summary = run(Backend::Dynoxide, Duration::from_secs(12), sabotage).await?;
+    let (summary, _folder) = run(Backend::Dynoxide, Duration::from_secs(12), sabotage).await?;
     let violations = summary.violations();
     ensure!(violations.contains_key("I3"), "{violations:?}");
     Ok(())
