@@ -76,8 +76,9 @@ impl Client {
     async fn work(self: Arc<Self>, mut rng: Rng, stopped: watch::Receiver<bool>) -> Result<()> {
         while !*stopped.borrow() {
             if rng.u8(..) < 8 {
-                self.meddler.meddle(&self.locks, &mut rng).await?;
-                say("meddled");
+                if self.meddler.meddle(&self.locks, &mut rng).await? {
+                    say("meddled");
+                }
             } else {
                 self.take(&Workload::draw(&mut rng), &mut rng).await?;
             }

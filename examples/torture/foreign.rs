@@ -141,25 +141,25 @@ impl Meddler {
         }))
     }
 
-    /// Once; an error if it was not refused.
-    pub(crate) async fn meddle(&self, locks: &LockClient, rng: &mut Rng) -> Result<()> {
+    /// Once; an error if it was not refused. Whether the record was seen for what it is, and not an outage in the way.
+    pub(crate) async fn meddle(&self, locks: &LockClient, rng: &mut Rng) -> Result<bool> {
         let name = KEYS[rng.usize(..KEYS.len())];
         let what = rng.u8(..6);
         let Ok(refused) = timeout(PATIENCE, self.ask(locks, name, what)).await else {
-            return Ok(());
+            return Ok(false);
         };
         let Err(error) = refused else {
             bail!("{name}: request {what} was not refused");
         };
         let error = error.downcast::<doclock::Error>()?;
-        let may = [
-            ErrorKind::CorruptRecord,
+        let seen = error.kind() == ErrorKind::CorruptRecord;
+        let outages = [
             ErrorKind::Throttled,
             ErrorKind::Unavailable,
             ErrorKind::OutcomeUnknown,
         ];
-        ensure!(may.contains(&error.kind()), "{name}: {error:?}");
-        Ok(())
+        ensure!(seen || outages.contains(&error.kind()), "{name}: {error:?}");
+        Ok(seen)
     }
 
     async fn ask(&self, locks: &LockClient, name: &str, what: u8) -> Result<()> {

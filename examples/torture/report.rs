@@ -117,7 +117,7 @@ impl fmt::Display for Summary {
         line(f, "in all", self.faults.values().sum::<u64>())?;
         writeln!(f, "\nlocks")?;
         write!(f, "{}", self.figures)?;
-        line(f, "requests about foreign records", self.foreign_requests)?;
+        line(f, "foreign records refused", self.foreign_requests)?;
         line(f, "leases lost", self.report.lost)?;
         line(f, "takeovers", self.report.takeovers)?;
         line(
