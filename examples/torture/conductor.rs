@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use fastrand::Rng;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use tokio::time::{Instant, sleep};
 
 use crate::child::{Child, Role};
@@ -59,7 +59,8 @@ pub(crate) struct Outcome {
 /// Runs it all. An error says that it did not even start.
 pub(crate) async fn run(plan: &Plan) -> Result<Outcome> {
     let folder = plan.folder.join("processes");
-    fs::create_dir_all(&folder)?;
+    fs::create_dir_all(&plan.folder)?;
+    fs::create_dir(&folder).with_context(|| format!("{}: name another", folder.display()))?;
     let mut rng = Rng::with_seed(plan.seed);
     let faults = Arc::new(Faults::new(Journal::open(&folder, "conductor", 0)?));
     let servers = Servers::start(plan.backend).await?;
@@ -159,7 +160,7 @@ async fn follow(servers: &Servers, clients: &Clients) {
 }
 
 async fn show(plan: &Plan, clients: &Clients, faults: &Faults) -> Result<()> {
-    let bar = ProgressBar::new(plan.length.as_secs());
+    let bar = ProgressBar::new(plan.length.as_secs()).with_finish(ProgressFinish::AndClear);
     let style = "{elapsed} of {len} s  {wide_bar}  {msg}";
     bar.set_style(ProgressStyle::with_template(style)?);
     loop {

@@ -46,6 +46,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
+use tempfile::TempDir;
 
 use crate::child::Role;
 use crate::conductor::{Plan, Sabotage};
@@ -63,7 +64,7 @@ struct Args {
     /// What goes wrong, and when; another one each time if left out
     #[arg(long)]
     seed: Option<u64>,
-    /// Where the report and the history go
+    /// A folder for the report and the history; a new one among the temporary files if left out
     #[arg(long)]
     report: Option<PathBuf>,
     /// Breaks the torture itself
@@ -78,9 +79,10 @@ async fn main() -> Result<()> {
     }
     let args = Args::parse();
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
-    let folder = args
-        .report
-        .unwrap_or_else(|| std::env::temp_dir().join(format!("doclock-torture-{seed}")));
+    let folder = match args.report {
+        Some(folder) => folder,
+        None => TempDir::with_prefix("doclock-torture-")?.keep(),
+    };
     let plan = Plan {
         backend: args.backend,
         length: Duration::try_from_secs_f64(60.0 * args.minutes)?,

@@ -51,7 +51,7 @@ impl Summary {
             attempt: nanos(ATTEMPT),
         };
         Self {
-            backend: format!("{:?}", plan.backend).to_lowercase(),
+            backend: plan.backend.to_string(),
             seed: plan.seed,
             seconds: plan.length.as_secs_f64(),
             faults: outcome.faults,
@@ -140,6 +140,9 @@ impl fmt::Display for Summary {
         writeln!(f, "\nverdict")?;
         line(f, "unfenced writes out of order", self.report.control)?;
         line(f, "violations", self.report.violations.len())?;
+        self.complaints
+            .iter()
+            .try_for_each(|complaint| writeln!(f, "  {complaint}"))?;
         self.report
             .violations
             .iter()

@@ -1,6 +1,7 @@
 //! The database: three `mongod`s, or one emulator of `DynamoDB` that keeps its data over restarts.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
@@ -33,6 +34,13 @@ pub(crate) enum Backend {
     DynamodbLocal,
     /// An embedded emulator, in a process of its own
     Dynoxide,
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value();
+        f.write_str(value.as_ref().map_or("", |value| value.get_name()))
+    }
 }
 
 impl Backend {
