@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 use tokio::time::timeout;
 
 use crate::support::dynamodb_local::DynamoDbLocal;
+use crate::support::dynoxide::Dynoxide;
 use crate::support::install;
 use crate::support::poll;
 use crate::support::port::free_port;
@@ -333,6 +334,21 @@ async fn the_shared_dynamodb_local_answers() -> Result<()> {
     let proxy = Proxy::start(servers::addr_of(servers::dynamodb_local_url())?, Wire::Http).await?;
     let reply = send(&proxy, "ListTables", "{}").await?;
     ensure!(reply.to_ascii_lowercase().contains("\r\ndate: "), "{reply}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_proxy_leads_to_another_server() -> Result<()> {
+    if without("dynoxide") {
+        return Ok(());
+    }
+    let proxy = dynamodb_proxied("here").await?;
+    let tables = send(&proxy, "ListTables", "{}").await?;
+    ensure!(tables.contains("here"), "{tables}");
+    let another = Dynoxide::start()?;
+    proxy.lead_to(servers::addr_of(&another.url())?);
+    let tables = send(&proxy, "ListTables", "{}").await?;
+    ensure!(!tables.contains("here"), "{tables}");
     Ok(())
 }
 

@@ -1,37 +1,18 @@
 //! Whole processes that believe in another time: `libfaketime` lies to every call of theirs, the driver's and the
 //! SDK's included.
 
-use std::path::Path;
-use std::process::Command;
-
-use anyhow::{Context, Result, bail};
 use futures_util::future::try_join_all;
 
 use super::clocks::{Wrong, does_no_harm};
 use super::site::on_every_server;
-use crate::support::servers;
-
-/// Where the library is; fetched on first use.
-fn library() -> Result<String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("localstack/faketime.sh");
-    let output = Command::new(&script)
-        .output()
-        .with_context(|| format!("cannot run {}", script.display()))?;
-    if !output.status.success() {
-        bail!(
-            "{}\nGet it, or leave it out knowingly with DOCLOCK_TEST_WITHOUT=faketime",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
-    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
-}
+use crate::support::{install, servers};
 
 on_every_server! {
     async fn a_process_in_another_hour_does_no_harm(site: Site) {
         if servers::without("faketime") {
             return Ok(());
         }
-        let library = library()?;
+        let library = install::faketime()?;
         let url = site.fresh().await?;
         let case = |name, offset, keeps_monotonic| {
             let (library, url) = (&library, &url);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Error, Result};
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use doclock::{Clock, DynamoBackend, LockClient, Moment, MongoBackend, SystemClock, Timestamp};
+use mongodb::Collection;
 use mongodb::bson::Document;
 
 /// The machine's clock, with the time of day off by some milliseconds and, if so wished, a monotonic half that stands
@@ -59,22 +60,25 @@ impl Clock for Skewed {
 /// As [`doclock::connect`], with this clock everywhere.
 pub async fn connect(url: &str, clock: Arc<Skewed>) -> Result<LockClient> {
     let builder = if url.starts_with("mongodb") {
-        LockClient::builder(mongodb(url).await?)
+        LockClient::builder(MongoBackend::with_collection(collection(url).await?))
     } else {
-        LockClient::builder(dynamodb(url)?.clock(Arc::<Skewed>::clone(&clock)))
+        let (client, table) = table(url)?;
+        let backend = DynamoBackend::new(client, table).clock(Arc::<Skewed>::clone(&clock));
+        LockClient::builder(backend)
     };
     Ok(builder.clock(clock).build())
 }
 
-async fn mongodb(url: &str) -> Result<MongoBackend> {
+/// The collection of one of our `mongodb://` URLs.
+pub async fn collection(url: &str) -> Result<Collection<Document>> {
     let (url, collection) = url.split_once("&collection=").context("no collection")?;
     let client = mongodb::Client::with_uri_str(url).await?;
     let database = client.default_database().context("no database")?;
-    let collection = database.collection::<Document>(collection);
-    Ok(MongoBackend::with_collection(collection))
+    Ok(database.collection(collection))
 }
 
-fn dynamodb(url: &str) -> Result<DynamoBackend> {
+/// A client for the table of one of our `dynamodb://` URLs, and its name.
+pub fn table(url: &str) -> Result<(aws_sdk_dynamodb::Client, &str)> {
     let table = url
         .strip_prefix("dynamodb://eu-west-1/")
         .context("another region")?;
@@ -86,6 +90,5 @@ fn dynamodb(url: &str) -> Result<DynamoBackend> {
         .credentials_provider(credentials)
         .endpoint_url(endpoint)
         .build();
-    let client = aws_sdk_dynamodb::Client::from_conf(config);
-    Ok(DynamoBackend::new(client, table))
+    Ok((aws_sdk_dynamodb::Client::from_conf(config), table))
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::raw;
@@ -23,7 +24,7 @@ pub use super::traffic::Recorded;
 #[derive(Debug)]
 pub struct Proxy {
     addr: SocketAddr,
-    upstream: SocketAddr,
+    upstream: watch::Sender<SocketAddr>,
     wire: Wire,
     shared: Arc<Shared>,
     task: JoinHandle<()>,
@@ -34,10 +35,11 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let addr = listener.local_addr()?;
         let shared = Arc::new(Shared::default());
+        let (send, upstream) = watch::channel(upstream);
         let task = tokio::spawn(accept(listener, upstream, wire, Arc::clone(&shared)));
         Ok(Self {
             addr,
-            upstream,
+            upstream: send,
             wire,
             shared,
             task,
@@ -54,6 +56,17 @@ impl Proxy {
 
     pub fn http_url(&self) -> String {
         format!("http://{}", self.addr)
+    }
+
+    /// Where it leads.
+    pub fn upstream(&self) -> SocketAddr {
+        *self.upstream.borrow()
+    }
+
+    /// From now on leads to another server: a new primary, say. Open connections are reset.
+    pub fn lead_to(&self, upstream: SocketAddr) {
+        self.upstream.send_replace(upstream);
+        self.reset_connections();
     }
 
     /// The next `n` such requests never reach the server; the connection is reset.
@@ -136,7 +149,7 @@ impl Proxy {
 
     /// Sends a request again, past the proxy and its faults, as a network that duplicates would. The raw reply comes back.
     pub async fn replay(&self, request: &Recorded) -> io::Result<Vec<u8>> {
-        raw::exchange(self.wire, self.upstream, &request.bytes).await
+        raw::exchange(self.wire, self.upstream(), &request.bytes).await
     }
 
     fn inject(&self, operation: &str, n: usize, fault: Fault) {
@@ -151,12 +164,18 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, upstream: SocketAddr, wire: Wire, shared: Arc<Shared>) {
+async fn accept(
+    listener: TcpListener,
+    upstream: watch::Receiver<SocketAddr>,
+    wire: Wire,
+    shared: Arc<Shared>,
+) {
     // Aborted with this task.
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             Ok((client, _)) = listener.accept() => {
+                let upstream = *upstream.borrow();
                 connections.spawn(relay(client, upstream, wire, Arc::clone(&shared)));
             }
             Some(_) = connections.join_next() => {}
