@@ -23,6 +23,8 @@ mod job;
 mod key;
 mod lease;
 mod lock;
+#[cfg(test)]
+mod model;
 mod plan;
 mod record;
 mod renewal;

@@ -1,0 +1,114 @@
+//! What a check looks at: who wants what, and how much may go wrong.
+
+use std::time::Duration;
+
+use crate::{Mode, Queueing};
+
+/// Who decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decides {
+    /// The server, in one step.
+    Server,
+    /// The client, on a record that it saw, and the server compares and swaps.
+    Client,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Scenario {
+    pub(super) name: &'static str,
+    pub(super) decides: Decides,
+    /// One for each client.
+    pub(super) roles: Vec<Role>,
+    pub(super) tick: Duration,
+    pub(super) ttl: Duration,
+    /// How long it lasts.
+    pub(super) ticks: u8,
+    /// Of each client.
+    pub(super) acquisitions: u8,
+    /// Of each acquisition.
+    pub(super) attempts: u8,
+    /// Of each lease.
+    pub(super) renewals: u8,
+    pub(super) writes: u8,
+    pub(super) faults: Faults,
+}
+
+/// What a client wants.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Role {
+    pub(super) mode: Mode,
+    pub(super) queueing: Queueing,
+    /// An owner that it chose.
+    pub(super) owner: Option<u8>,
+    /// What it makes of its lease.
+    pub(super) changes_to: Option<Mode>,
+}
+
+/// How often each may happen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Faults {
+    pub(super) duplicates: u8,
+    pub(super) crashes: u8,
+    pub(super) freezes: u8,
+    pub(super) steps: u8,
+    pub(super) deletions: u8,
+    pub(super) failovers: u8,
+}
+
+impl Role {
+    pub(super) const fn of(mode: Mode) -> Self {
+        Self {
+            mode,
+            queueing: Queueing::Never,
+            owner: None,
+            changes_to: None,
+        }
+    }
+
+    pub(super) const fn fair(mode: Mode) -> Self {
+        Self {
+            queueing: Queueing::Fair,
+            ..Self::of(mode)
+        }
+    }
+
+    pub(super) const fn owned(self, owner: u8) -> Self {
+        Self {
+            owner: Some(owner),
+            ..self
+        }
+    }
+
+    pub(super) const fn then(self, mode: Mode) -> Self {
+        Self {
+            changes_to: Some(mode),
+            ..self
+        }
+    }
+}
+
+impl Scenario {
+    /// Clients that ask once and again, on leases of two seconds.
+    pub(super) fn new(name: &'static str, roles: &[Role]) -> Self {
+        Self {
+            name,
+            decides: Decides::Server,
+            roles: roles.to_vec(),
+            tick: Duration::from_secs(1),
+            ttl: Duration::from_secs(2),
+            ticks: 4,
+            acquisitions: 1,
+            attempts: 2,
+            renewals: 1,
+            writes: 0,
+            faults: Faults::default(),
+        }
+    }
+
+    pub(super) fn by_client(self) -> Self {
+        Self {
+            decides: Decides::Client,
+            ..self
+        }
+    }
+}
