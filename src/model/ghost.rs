@@ -205,15 +205,17 @@ impl Check {
         let place = record.waiter(&ask.id.name());
         let is_mine = |waiter: &Waiter| Some(waiter) == place;
         let ahead = record.queue.iter().take_while(|waiter| !is_mine(waiter));
-        let alive: Vec<&Waiter> = ahead.filter(|waiter| waiter.expires_at > certain).collect();
+        let ahead: Vec<&Waiter> = ahead.collect();
+        let alive = ahead.iter().filter(|waiter| waiter.expires_at > certain);
         let Some(last) = alive.last() else {
             return world.ghost.breaks(Invariant::I8);
         };
-        let claims = u32::try_from(record.queue.len()).unwrap();
+        let claims = u32::try_from(ahead.len()).unwrap();
         let time = (CLAIM + 2 * SKEW) * claims;
         let over = free_since(record).max(Some(last.enqueued_at));
-        // A newcomer stands behind whoever is alive.
-        if place.is_some() && over.is_some_and(|over| over.saturating_add(time) <= certain) {
+        // Who comes this instant is in line first, and has its turn when it asks again.
+        let stood = place.is_some_and(|place| place.enqueued_at < certain);
+        if stood && over.is_some_and(|over| over.saturating_add(time) <= certain) {
             world.ghost.breaks(Invariant::I8);
         }
     }

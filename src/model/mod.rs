@@ -149,12 +149,14 @@ impl Check {
             let believes = self.left(world, index).is_some();
             match &client.asking {
                 Some(asking) => {
-                    if asking.attempts < scenario.attempts {
+                    if asking.attempts < scenario.roles[index].attempts {
                         actions.push(Action::Again(index));
                     }
                     actions.push(Action::Abandon(index));
                 }
-                None if client.begun < scenario.acquisitions && self.may_begin(client, index) => {
+                None if client.begun < scenario.roles[index].acquisitions
+                    && self.may_begin(client, index) =>
+                {
                     let upgrades = scenario.roles[index].changes_to.is_some();
                     if client.lease.is_none() || (upgrades && believes) {
                         actions.push(Action::Begin(index));

@@ -23,10 +23,6 @@ pub(super) struct Scenario {
     pub(super) ttl: Duration,
     /// How long it lasts.
     pub(super) ticks: u8,
-    /// Of each client.
-    pub(super) acquisitions: u8,
-    /// Of each acquisition.
-    pub(super) attempts: u8,
     /// Of each lease.
     pub(super) renewals: u8,
     pub(super) writes: u8,
@@ -42,6 +38,9 @@ pub(super) struct Role {
     pub(super) owner: Option<u8>,
     /// What it makes of its lease.
     pub(super) changes_to: Option<Mode>,
+    pub(super) acquisitions: u8,
+    /// How often it asks, of each acquisition.
+    pub(super) attempts: u8,
 }
 
 /// How often each may happen.
@@ -62,6 +61,8 @@ impl Role {
             queueing: Queueing::Never,
             owner: None,
             changes_to: None,
+            acquisitions: 1,
+            attempts: 1,
         }
     }
 
@@ -72,9 +73,15 @@ impl Role {
         }
     }
 
+    pub(super) const fn asks(self, attempts: u8) -> Self {
+        Self { attempts, ..self }
+    }
+
+    /// It comes back, as an owner that it chose.
     pub(super) const fn owned(self, owner: u8) -> Self {
         Self {
             owner: Some(owner),
+            acquisitions: 2,
             ..self
         }
     }
@@ -82,13 +89,14 @@ impl Role {
     pub(super) const fn then(self, mode: Mode) -> Self {
         Self {
             changes_to: Some(mode),
+            acquisitions: 2,
             ..self
         }
     }
 }
 
 impl Scenario {
-    /// Clients that ask once and again, on leases of two seconds.
+    /// Clients on leases of two seconds.
     pub(super) fn new(name: &'static str, roles: &[Role]) -> Self {
         Self {
             name,
@@ -97,8 +105,6 @@ impl Scenario {
             tick: Duration::from_secs(1),
             ttl: Duration::from_secs(2),
             ticks: 4,
-            acquisitions: 1,
-            attempts: 2,
             renewals: 1,
             writes: 0,
             faults: Faults::default(),

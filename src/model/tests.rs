@@ -42,7 +42,6 @@ fn exclusive() -> Scenario {
         ..Faults::default()
     };
     Scenario {
-        attempts: 1,
         ticks: 3,
         faults,
         ..Scenario::new("exclusive", &[Role::of(Exclusive); 2])
@@ -52,7 +51,6 @@ fn exclusive() -> Scenario {
 fn readers() -> Scenario {
     let roles = [Role::of(Shared), Role::of(Shared), Role::of(Exclusive)];
     Scenario {
-        attempts: 1,
         renewals: 0,
         ticks: 3,
         ..Scenario::new("readers and a writer", &roles)
@@ -62,7 +60,6 @@ fn readers() -> Scenario {
 fn permits() -> Scenario {
     let roles = [Role::of(TWO), Role::of(TWO), Role::of(ONE)];
     Scenario {
-        attempts: 1,
         renewals: 0,
         ticks: 3,
         ..Scenario::new("permits, limits that differ", &roles)
@@ -72,15 +69,14 @@ fn permits() -> Scenario {
 fn fair() -> Scenario {
     let roles = [
         Role::of(Exclusive),
-        Role::fair(Exclusive),
-        Role::fair(Exclusive),
+        Role::fair(Exclusive).asks(2),
+        Role::fair(Exclusive).asks(2),
     ];
     Scenario {
         // So long that a turn is over, and a place in the queue is not.
         tick: Duration::from_secs(5),
         ttl: Duration::from_secs(4),
         ticks: 1,
-        attempts: 2,
         renewals: 0,
         ..Scenario::new("fair queue", &roles)
     }
@@ -94,8 +90,6 @@ fn owners() -> Scenario {
     };
     let roles = [Role::of(Exclusive).owned(200), Role::of(Exclusive)];
     Scenario {
-        acquisitions: 2,
-        attempts: 1,
         renewals: 0,
         ticks: 1,
         faults,
@@ -109,8 +103,6 @@ fn upgrades() -> Scenario {
         Role::of(Shared).then(Exclusive),
     ];
     Scenario {
-        acquisitions: 2,
-        attempts: 1,
         renewals: 0,
         ticks: 1,
         ..Scenario::new("two upgrade", &roles)
@@ -120,8 +112,6 @@ fn upgrades() -> Scenario {
 fn late_upgrade() -> Scenario {
     let roles = [Role::of(Shared).then(Exclusive), Role::of(Exclusive)];
     Scenario {
-        acquisitions: 2,
-        attempts: 1,
         renewals: 0,
         ticks: 3,
         ..Scenario::new("one upgrades late", &roles)
@@ -131,8 +121,6 @@ fn late_upgrade() -> Scenario {
 fn downgrade() -> Scenario {
     let roles = [Role::of(Exclusive).then(Shared), Role::of(Shared)];
     Scenario {
-        acquisitions: 2,
-        attempts: 1,
         renewals: 0,
         ticks: 2,
         ..Scenario::new("one downgrades", &roles)
@@ -149,8 +137,6 @@ fn long_lived() -> Scenario {
         tick: Duration::from_hours(12),
         ttl: Duration::from_hours(24),
         ticks: 8,
-        acquisitions: 1,
-        attempts: 1,
         renewals: 1,
         faults,
         ..Scenario::new("long leases, purged", &[Role::of(Exclusive); 2])
@@ -163,7 +149,6 @@ fn fail_overs() -> Scenario {
         ..Faults::default()
     };
     Scenario {
-        attempts: 1,
         faults,
         ..Scenario::new("failover", &[Role::of(Exclusive); 2])
     }
@@ -175,7 +160,6 @@ fn clocks() -> Scenario {
         ..Faults::default()
     };
     Scenario {
-        attempts: 1,
         faults,
         ..Scenario::new("clocks that stand still", &[Role::of(Exclusive); 2])
     }
@@ -183,7 +167,6 @@ fn clocks() -> Scenario {
 
 fn writes() -> Scenario {
     Scenario {
-        attempts: 1,
         renewals: 0,
         writes: 1,
         ..Scenario::new("late writes", &[Role::of(Exclusive); 2])
@@ -209,7 +192,7 @@ fn every_invariant_holds_in_every_scenario() {
         let checker = check
             .checker()
             .threads(2)
-            .timeout(Duration::from_secs(12))
+            .timeout(Duration::from_secs(100))
             .spawn_bfs()
             .join();
         let found = checker.discoveries();
