@@ -23,7 +23,7 @@ mod job;
 mod key;
 mod lease;
 mod lock;
-#[cfg(test)]
+#[cfg(all(test, feature = "dynamodb"))]
 mod model;
 mod plan;
 mod record;

@@ -32,6 +32,10 @@ pub(super) enum Bug {
     Unfenced,
     BargesIn,
     DeadHeadStays,
+    BelievesItsWrite,
+    BelievesOneDate,
+    EvictsByTheWall,
+    CreatesByTheWall,
 }
 
 impl Bug {

@@ -5,7 +5,7 @@ use crate::{Moment, Validity};
 
 use super::bug::Bug;
 use super::scenario::Decides;
-use super::wire::{Ask, Message, Reply, Request};
+use super::wire::{Ask, Dated, Message, Reply, Request};
 use super::world::{Asking, Lease, World};
 use super::{Check, Id};
 
@@ -20,14 +20,6 @@ impl Check {
         let mut renewal = self.renewal();
         while renewal.send(now) < seq {}
         renewal
-    }
-
-    fn validity(&self, seq: u64) -> Validity {
-        Validity {
-            seq,
-            valid_for: self.scenario.ttl,
-            refresh: false,
-        }
     }
 
     pub(super) fn begin(&self, world: &mut World, index: usize) {
@@ -71,7 +63,7 @@ impl Check {
                 .replaces
                 .filter(|_| self.bug != Some(Bug::ChangeNamesNothing)),
         };
-        world.send(Message::Request(Request::Acquire(ask)));
+        self.send(world, index, Request::Acquire(ask));
     }
 
     /// Nobody waits for it any more: what it may have been granted is given back.
@@ -79,7 +71,7 @@ impl Check {
         let Some(asking) = world.clients[index].asking.take() else {
             return;
         };
-        give_back(world, asking.id, asking.owner);
+        self.give_back(world, asking.id, asking.owner);
         if self.scenario.decides == Decides::Client {
             world.clients[index].under_way = Some(asking.id);
         }
@@ -101,13 +93,13 @@ impl Check {
             token: lease.token,
             mode: lease.mode,
         };
-        world.send(Message::Request(renew));
+        self.send(world, index, renew);
     }
 
     /// It ends here and now, whatever becomes of the request.
     pub(super) fn release(&self, world: &mut World, index: usize) {
         if let Some(lease) = world.clients[index].lease.take() {
-            give_back(world, lease.id, lease.owner);
+            self.give_back(world, lease.id, lease.owner);
         }
     }
 
@@ -119,7 +111,7 @@ impl Check {
         }
     }
 
-    pub(super) fn answered(&self, world: &mut World, to: Id, reply: Reply) {
+    pub(super) fn answered(&self, world: &mut World, to: Id, reply: Reply, dated: Option<&Dated>) {
         let client = &mut world.clients[to.client];
         if let Reply::Look { ask, record, at } = reply {
             // Whether somebody still waits for it or not.
@@ -131,7 +123,9 @@ impl Check {
         client.under_way.take_if(|id| *id == to);
         match reply {
             Reply::Look { .. } => {}
-            Reply::Granted { token, seq } => self.granted(world, to, token, seq),
+            Reply::Granted { token, seq } => {
+                self.granted(world, to, token, &self.validity(world, to, seq, dated))
+            }
             Reply::Queued => self.stands_in_line(world, to, true),
             Reply::Held => {
                 self.stands_in_line(world, to, false);
@@ -153,7 +147,7 @@ impl Check {
                     return;
                 }
                 let now = self.moment(world, to.client);
-                let validity = self.validity(seq);
+                let validity = self.validity(world, to, seq, dated);
                 let lease = &mut world.clients[to.client].lease;
                 if let Some(lease) = lease.as_mut().filter(|lease| lease.id == to) {
                     self.stands(&mut lease.renewal, &validity, now);
@@ -174,19 +168,19 @@ impl Check {
         }
     }
 
-    pub(super) fn granted(&self, world: &mut World, to: Id, token: u64, seq: u64) {
+    pub(super) fn granted(&self, world: &mut World, to: Id, token: u64, validity: &Validity) {
         let now = self.moment(world, to.client);
         let had = self.left(world, to.client).is_some();
         let client = &mut world.clients[to.client];
         let Some(mut asking) = client.asking.take_if(|asking| asking.id == to) else {
             return;
         };
-        self.stands(&mut asking.renewal, &self.validity(seq), now);
+        self.stands(&mut asking.renewal, validity, now);
         // The last look: answers may have taken long.
         let lost = asking.replaces.is_some() && !had;
         if lost || asking.renewal.left(now).is_zero() {
             client.lease = None;
-            give_back(world, asking.id, asking.owner);
+            self.give_back(world, asking.id, asking.owner);
             return;
         }
         client.lease = Some(Lease {
@@ -208,6 +202,10 @@ impl Check {
         renewal.stands(validity);
     }
 
+    fn give_back(&self, world: &mut World, id: Id, owner: u8) {
+        self.send(world, id.client, Request::Release { id, owner });
+    }
+
     /// Whatever a lease protects sees the writes in the order in which they arrive.
     pub(super) fn arrives(&self, world: &mut World, token: u64) {
         world.ghost.late_write |= token < world.fence;
@@ -217,8 +215,4 @@ impl Check {
         }
         world.fence = world.fence.max(token);
     }
-}
-
-fn give_back(world: &mut World, id: Id, owner: u8) {
-    world.send(Message::Request(Request::Release { id, owner }));
 }

@@ -3,10 +3,10 @@
 use crate::rules::{ServerTime, Verdict, admit};
 use crate::{LockRecord, Reason, Timestamp};
 
+use super::Check;
 use super::bug::Bug;
-use super::wire::{Ask, Message, Reply, Request};
+use super::wire::{Ask, Reply, Request};
 use super::world::World;
-use super::{Check, SKEW};
 
 impl Check {
     pub(super) fn decide(
@@ -18,35 +18,38 @@ impl Check {
     ) {
         let base = record.as_ref().map(|record| (record.rev, record.token));
         let record = record.map(|record| *record);
-        let swap = |ask, next, grants| {
-            let next = Box::new(next);
-            Message::Request(Request::Swap {
-                ask,
-                base,
-                next,
-                grants,
-            })
+        let client = ask.id.client;
+        let swap = |ask, next, grants| Request::Swap {
+            ask,
+            base,
+            next: Box::new(next),
+            grants,
         };
-        match self.admit(record.as_ref(), &ask, at) {
+        // Nothing is known of the time: nothing is decided, and asking again brings a `Date`.
+        let Some(time) = self.time_to_judge(world, client, record.is_some(), at) else {
+            return;
+        };
+        match self.admit(record.as_ref(), &ask, time) {
             Verdict::Granted(next) => {
                 if self.bug == Some(Bug::SwapCountsAnew) {
                     self.counts_anew(world, &ask);
                 }
-                world.send(swap(ask, *next, true));
+                self.send(world, client, swap(ask, *next, true));
             }
             Verdict::Existing(holder) => {
                 let token = record.map_or(0, |record| record.token);
-                self.granted(world, ask.id, holder.token.unwrap_or(token), holder.seq);
+                let validity = self.recognised(&holder, &time);
+                self.granted(world, ask.id, holder.token.unwrap_or(token), &validity);
             }
             Verdict::Queued { next: None, .. } => {
-                self.answered(world, ask.id, Reply::Queued);
+                self.answered(world, ask.id, Reply::Queued, None);
             }
             Verdict::Queued {
                 next: Some(next), ..
-            } => world.send(swap(ask, *next, false)),
+            } => self.send(world, client, swap(ask, *next, false)),
             Verdict::Held { contention, .. } => {
                 let reply = refusal(contention.reason);
-                self.answered(world, ask.id, reply);
+                self.answered(world, ask.id, reply, None);
             }
             Verdict::Skipped => {}
         }
@@ -57,9 +60,8 @@ impl Check {
         &self,
         record: Option<&LockRecord>,
         ask: &Ask,
-        server_now: Timestamp,
+        time: ServerTime,
     ) -> Verdict {
-        let time = ServerTime::exact(server_now, SKEW);
         let request = self.request(ask);
         match self.bug {
             Some(bug) => bug.admit(record, &request, time, self.scenario.tick),

@@ -9,6 +9,7 @@
 
 mod bug;
 mod client;
+mod dated;
 mod decide;
 mod ghost;
 mod invariant;
@@ -25,13 +26,14 @@ use stateright::{Model, Property};
 use crate::{AcquireRequest, Key, LeaseId, Mode, Moment, Owner, Timestamp, Ttl};
 
 use bug::Bug;
-use scenario::Scenario;
+use scenario::{Scenario, Time};
 use wire::{Ask, Message};
 use world::{Client, World};
 
 /// By how much the clocks of two servers differ at most.
 const SKEW: Duration = Duration::from_millis(500);
-const EPOCH: i64 = 1_700_000_000_000;
+/// In the middle of a second: a `Date` says whole ones.
+const EPOCH: i64 = 1_700_000_000_600;
 
 /// A scenario, and what is wrong with the code in it.
 struct Check {
@@ -58,6 +60,8 @@ enum Action {
     Deliver(Message),
     /// It comes a second time, later.
     Duplicate(Message),
+    /// An answer comes whose `Date` is an hour ahead.
+    Lie(Message),
     /// Time passes.
     Tick,
     /// Time passes, and a client's monotonic clock stands still.
@@ -87,6 +91,9 @@ impl Model for Check {
             if world.left.duplicates > 0 && message.is_request() {
                 actions.push(Action::Duplicate(message.clone()));
             }
+            if world.left.lies > 0 && self.may_lie(world, message) {
+                actions.push(Action::Lie(message.clone()));
+            }
         }
         self.of_the_world(world, actions);
     }
@@ -112,6 +119,11 @@ impl Model for Check {
             Action::Duplicate(message) => {
                 world.left.duplicates -= 1;
                 self.deliver(&mut world, message);
+            }
+            Action::Lie(message) => {
+                world.left.lies -= 1;
+                world.take(&message);
+                self.deliver(&mut world, dated::an_hour_ahead(message));
             }
             Action::Tick => world.now += 1,
             Action::Freeze(client) => {
@@ -169,7 +181,7 @@ impl Check {
             }
             if let Some(lease) = &client.lease {
                 if believes && client.asking.is_none() {
-                    if lease.renewals < scenario.renewals {
+                    if lease.renewals < scenario.roles[index].renewals {
                         actions.push(Action::Renew(index));
                     }
                     if lease.writes < scenario.writes {
@@ -183,7 +195,8 @@ impl Check {
             if world.left.crashes > 0 && (client.lease.is_some() || client.asking.is_some()) {
                 actions.push(Action::Crash(index));
             }
-            if world.left.steps > 0 {
+            // Whose does not matter: the clients are alike where clocks step.
+            if world.left.steps > 0 && index == 0 {
                 actions.extend([1, -1].map(|ticks| Action::Step(index, ticks)));
             }
             if world.left.freezes > 0 && world.now < scenario.ticks {
@@ -211,8 +224,12 @@ impl Check {
         {
             actions.push(Action::Purge);
         }
+        // Not within a request's time-out of its creation: by `Date`s, the token of what is created is the time when it
+        // was decided.
+        let is_quiet =
+            self.scenario.time == Time::Server || !world.wire.iter().any(Message::is_request);
         let may_delete = world.left.deletions > 0 && world.now < self.scenario.ticks;
-        if may_delete && record.holders.is_empty() {
+        if may_delete && is_quiet && record.holders.is_empty() {
             actions.push(Action::Delete);
         }
         if world.left.failovers > 0 {
@@ -222,8 +239,11 @@ impl Check {
 
     fn deliver(&self, world: &mut World, message: Message) {
         match message {
-            Message::Request(request) => self.serve(world, request),
-            Message::Reply(to, reply) => self.answered(world, to, reply),
+            Message::Request(request, stamp) => self.serve(world, request, stamp),
+            Message::Reply(to, reply, dated) => {
+                self.observe(world, to.client, dated.as_ref());
+                self.answered(world, to, reply, dated.as_ref());
+            }
             Message::Write(token) => self.arrives(world, token),
         }
     }

@@ -13,10 +13,22 @@ pub(super) enum Decides {
     Client,
 }
 
+/// By what time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Time {
+    /// The server's own.
+    Server,
+    /// What its answers' `Date`s told the client.
+    Dates,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Scenario {
     pub(super) name: &'static str,
     pub(super) decides: Decides,
+    pub(super) time: Time,
+    /// There is a record already, which nobody holds.
+    pub(super) exists: bool,
     /// One for each client.
     pub(super) roles: Vec<Role>,
     pub(super) tick: Duration,
@@ -24,7 +36,6 @@ pub(super) struct Scenario {
     /// How long it lasts.
     pub(super) ticks: u8,
     /// Of each lease.
-    pub(super) renewals: u8,
     pub(super) writes: u8,
     pub(super) faults: Faults,
 }
@@ -41,6 +52,8 @@ pub(super) struct Role {
     pub(super) acquisitions: u8,
     /// How often it asks, of each acquisition.
     pub(super) attempts: u8,
+    /// Of each lease.
+    pub(super) renewals: u8,
 }
 
 /// How often each may happen.
@@ -52,6 +65,8 @@ pub(super) struct Faults {
     pub(super) steps: u8,
     pub(super) deletions: u8,
     pub(super) failovers: u8,
+    /// Answers whose `Date` is an hour ahead.
+    pub(super) lies: u8,
 }
 
 impl Role {
@@ -63,6 +78,7 @@ impl Role {
             changes_to: None,
             acquisitions: 1,
             attempts: 1,
+            renewals: 0,
         }
     }
 
@@ -75,6 +91,13 @@ impl Role {
 
     pub(super) const fn asks(self, attempts: u8) -> Self {
         Self { attempts, ..self }
+    }
+
+    pub(super) const fn renews(self) -> Self {
+        Self {
+            renewals: 1,
+            ..self
+        }
     }
 
     /// It comes back, as an owner that it chose.
@@ -101,20 +124,32 @@ impl Scenario {
         Self {
             name,
             decides: Decides::Server,
+            time: Time::Server,
+            exists: false,
             roles: roles.to_vec(),
             tick: Duration::from_secs(1),
             ttl: Duration::from_secs(2),
             ticks: 4,
-            renewals: 1,
             writes: 0,
             faults: Faults::default(),
         }
+    }
+
+    pub(super) fn named(self, name: &'static str) -> Self {
+        Self { name, ..self }
     }
 
     pub(super) fn by_client(self) -> Self {
         Self {
             decides: Decides::Client,
             ..self
+        }
+    }
+
+    pub(super) fn by_dates(self) -> Self {
+        Self {
+            time: Time::Dates,
+            ..self.by_client()
         }
     }
 }

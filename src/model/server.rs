@@ -1,6 +1,6 @@
 //! What the database does: it applies the requests one after the other, whenever they come.
 
-use crate::rules::{Released, Renewed, ServerTime, Verdict, release, renew};
+use crate::rules::{Released, Renewed, Verdict, release, renew};
 use crate::{Key, LockRecord, Owner, ReleaseRequest, RenewRequest};
 
 use super::bug::Bug;
@@ -8,27 +8,28 @@ use super::decide::refusal;
 use super::ghost::Cause;
 use super::invariant::Invariant;
 use super::scenario::Decides;
-use super::wire::{Ask, Message, Reply, Request};
+use super::wire::{Ask, Reply, Request, Stamp};
 use super::world::World;
-use super::{Check, Id, SKEW};
+use super::{Check, Id};
 
 impl Check {
-    pub(super) fn serve(&self, world: &mut World, request: Request) {
+    pub(super) fn serve(&self, world: &mut World, request: Request, stamp: Option<Stamp>) {
+        let stamp = stamp.as_ref();
         match request {
             Request::Acquire(ask) => match self.scenario.decides {
-                Decides::Server => self.acquires(world, ask),
+                Decides::Server => self.acquires(world, ask, stamp),
                 // On the record as it is when the request comes, not as its client saw it.
                 Decides::Client if self.bug == Some(Bug::TakesOverBlindly) => {
-                    self.acquires(world, ask);
+                    self.acquires(world, ask, stamp);
                 }
-                Decides::Client => self.shows(world, ask),
+                Decides::Client => self.takes(world, ask, stamp),
             },
             Request::Swap {
                 ask,
                 base,
                 next,
                 grants,
-            } => self.swaps(world, ask, base, *next, grants),
+            } => self.swaps(world, ask, base, *next, grants, stamp),
             Request::Renew {
                 id,
                 owner,
@@ -45,24 +46,24 @@ impl Check {
                     queued: false,
                     replaces: None,
                 };
-                self.renews(world, &ask, token);
+                self.renews(world, &ask, token, stamp);
             }
-            Request::Release { id, owner } => self.releases(world, id, owner),
+            Request::Release { id, owner } => self.releases(world, id, owner, stamp),
         }
     }
 
-    fn shows(&self, world: &mut World, ask: Ask) {
+    pub(super) fn shows(&self, world: &mut World, ask: Ask, stamp: Option<&Stamp>) {
         let look = Reply::Look {
             record: world.record.clone().map(Box::new),
             at: self.server_now(world),
             ask: ask.clone(),
         };
-        world.send(Message::Reply(ask.id, look));
+        self.reply(world, ask.id, look, stamp);
     }
 
-    fn acquires(&self, world: &mut World, ask: Ask) {
-        let now = self.server_now(world);
-        let reply = match self.admit(world.record.as_ref(), &ask, now) {
+    fn acquires(&self, world: &mut World, ask: Ask, stamp: Option<&Stamp>) {
+        let time = self.time_of(world, stamp);
+        let reply = match self.admit(world.record.as_ref(), &ask, time) {
             Verdict::Granted(next) => {
                 let token = next.token;
                 self.store(world, *next, &Cause::Grant(ask.clone()));
@@ -97,7 +98,7 @@ impl Check {
             }
             Verdict::Skipped => return,
         };
-        world.send(Message::Reply(ask.id, reply));
+        self.reply(world, ask.id, reply, stamp);
     }
 
     fn swaps(
@@ -107,6 +108,7 @@ impl Check {
         base: Option<(u64, u64)>,
         next: LockRecord,
         grants: bool,
+        stamp: Option<&Stamp>,
     ) {
         let seen = world.record.as_ref();
         let seen = seen.map(|record| (record.rev, record.token));
@@ -116,7 +118,7 @@ impl Check {
             _ => seen == base,
         };
         if !fits {
-            return self.shows(world, ask);
+            return self.shows(world, ask, stamp);
         }
         let token = next.token;
         let (cause, reply) = if grants {
@@ -126,34 +128,34 @@ impl Check {
             (Cause::Queue, Reply::Queued)
         };
         self.store(world, next, &cause);
-        world.send(Message::Reply(ask.id, reply));
+        self.reply(world, ask.id, reply, stamp);
     }
 
-    fn renews(&self, world: &mut World, ask: &Ask, token: u64) {
+    fn renews(&self, world: &mut World, ask: &Ask, token: u64, stamp: Option<&Stamp>) {
         let mut request = RenewRequest::new(&self.request(ask), token, ask.seq);
         let seen = world.record.clone();
         if let (Some(bug), Some(seen)) = (self.bug, &seen) {
             bug.renewal(seen, &mut request);
         }
-        let time = ServerTime::exact(self.server_now(world), SKEW);
+        let time = self.time_of(world, stamp);
         let seq = match renew(seen.as_ref(), &request, &time) {
             Renewed::Write(next) => {
                 self.store(world, *next, &Cause::Renew(ask.id));
                 ask.seq
             }
             Renewed::Newer { seq, .. } => seq,
-            Renewed::Lost => return world.send(Message::Reply(ask.id, Reply::Lost)),
+            Renewed::Lost => return self.reply(world, ask.id, Reply::Lost, stamp),
         };
         if world.ghost.is_over(ask.id, token) {
             world.ghost.breaks(Invariant::I4);
         }
-        world.send(Message::Reply(ask.id, Reply::Renewed { seq }));
+        self.reply(world, ask.id, Reply::Renewed { seq }, stamp);
     }
 
-    fn releases(&self, world: &mut World, id: Id, owner: u8) {
+    fn releases(&self, world: &mut World, id: Id, owner: u8, stamp: Option<&Stamp>) {
         let owner = Owner::new(format!("o{owner}")).unwrap();
         let request = ReleaseRequest::new(&Key::new("k").unwrap(), &owner, &id.name());
-        let time = ServerTime::exact(self.server_now(world), SKEW);
+        let time = self.time_of(world, stamp);
         let seen = world.record.clone();
         if let Released::Write(next) = release(seen.as_ref(), &request, &time) {
             self.store(world, *next, &Cause::Release(id));
@@ -169,7 +171,7 @@ impl Check {
         }
     }
 
-    fn store(&self, world: &mut World, mut next: LockRecord, cause: &Cause) {
+    pub(super) fn store(&self, world: &mut World, mut next: LockRecord, cause: &Cause) {
         let before = world.record.take();
         if let Some(bug) = self.bug {
             bug.store(before.as_ref(), &mut next, cause, self.ttl());

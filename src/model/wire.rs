@@ -1,6 +1,7 @@
 //! What is on its way.
 
-use crate::{LockRecord, Mode, Queueing, Timestamp};
+use crate::rules::ServerTime;
+use crate::{LockRecord, Mode, Moment, Queueing, Timestamp};
 
 use super::Id;
 
@@ -18,10 +19,26 @@ pub(super) struct Ask {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Message {
-    Request(Request),
-    Reply(Id, Reply),
+    Request(Request, Option<Stamp>),
+    Reply(Id, Reply, Option<Dated>),
     /// To what the lock protects, with the token.
     Write(u64),
+}
+
+/// What comes with a request of a client that keeps the time by `Date`s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Stamp {
+    pub(super) sent: Moment,
+    pub(super) time: ServerTime,
+}
+
+/// What comes with its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Dated {
+    pub(super) sent: Moment,
+    pub(super) date: Timestamp,
+    /// Of the lease, if it holds.
+    pub(super) expires_at: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -2,12 +2,14 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use crate::backend::dynamodb::clock::IntervalClock;
 use crate::renewal::Renewal;
 use crate::{LockRecord, Mode};
 
 use super::Id;
+use super::SKEW;
 use super::ghost::Ghost;
-use super::scenario::{Faults, Scenario};
+use super::scenario::{Faults, Scenario, Time};
 use super::wire::{Message, Reply};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -41,6 +43,8 @@ pub(super) struct Client {
     pub(super) frozen: u8,
     /// By so many ticks its wall clock is off.
     pub(super) wall_off: i8,
+    /// What it knows of the server's time, if it goes by that.
+    pub(super) clock: Option<IntervalClock>,
 }
 
 /// A lease that a client was handed out.
@@ -72,9 +76,9 @@ impl World {
         Self {
             now: 0,
             is_ahead: false,
-            record: None,
+            record: scenario.exists.then(|| LockRecord::new(Mode::Exclusive)),
             unconfirmed: None,
-            clients: vec![Client::default(); scenario.roles.len()],
+            clients: vec![Client::new(scenario); scenario.roles.len()],
             wire: Vec::new(),
             fence: 0,
             left: scenario.faults.clone(),
@@ -99,7 +103,7 @@ impl World {
     pub(super) fn drop_unwanted(&mut self) {
         let clients = &self.clients;
         self.wire.retain(|message| {
-            let Message::Reply(to, reply) = message else {
+            let Message::Reply(to, reply, _) = message else {
                 return true;
             };
             let client = &clients[to.client];
@@ -130,6 +134,14 @@ fn fingerprint(message: &Message) -> u64 {
 }
 
 impl Client {
+    fn new(scenario: &Scenario) -> Self {
+        let clock = (scenario.time == Time::Dates).then(|| IntervalClock::new(SKEW));
+        Self {
+            clock,
+            ..Self::default()
+        }
+    }
+
     fn asks(&self, id: Id, as_well: impl Fn(&Asking) -> bool) -> bool {
         let asking = self.asking.as_ref();
         asking.is_some_and(|asking| asking.id == id && as_well(asking))
@@ -140,6 +152,7 @@ impl Client {
         self.lease = None;
         self.asking = None;
         self.under_way = None;
+        self.clock = self.clock.as_ref().map(|_| IntervalClock::new(SKEW));
     }
 
     /// Whether an attempt of this acquisition still goes on.
