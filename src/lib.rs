@@ -23,6 +23,8 @@ mod job;
 mod key;
 mod lease;
 mod lock;
+#[cfg(all(test, feature = "dynamodb"))]
+mod model;
 mod plan;
 mod record;
 mod renewal;

@@ -144,7 +144,7 @@ impl Ttl {
 }
 
 /// A few words for people, on a lease: at most 256 bytes without control characters.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Label(String);
 
 impl Label {
@@ -168,7 +168,7 @@ impl Label {
 /// JSON on a lease or a record, for others to read: at most 4,096 bytes.
 ///
 /// `Debug` shows its length only: it may be nobody else's business.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Payload(String);
 
 impl Payload {
@@ -221,7 +221,7 @@ impl std::fmt::Debug for Payload {
 }
 
 /// Everything that the database knows of one key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct LockRecord {
     /// Raised by one with every write; what compare-and-swap compares.
@@ -290,7 +290,7 @@ impl LockRecord {
 }
 
 /// Who an entry of a record belongs to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Claimant {
     /// Who it is.
     pub owner: Owner,
@@ -299,7 +299,7 @@ pub struct Claimant {
 }
 
 /// One entry of [`LockRecord::holders`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Holder {
     /// Whose it is. `None`: the rest of a minimum hold, that nobody owns and nobody may enter.
@@ -356,7 +356,7 @@ impl Holder {
 }
 
 /// One entry of [`LockRecord::queue`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Waiter {
     /// Whose it is.

@@ -6,7 +6,7 @@ use crate::backend::Validity;
 use crate::time::Moment;
 
 /// A span that starts at a moment: over once it may have lasted `length`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Span {
     pub(crate) from: Moment,
     pub(crate) length: Duration,
@@ -39,6 +39,7 @@ impl Deadline {
 /// Its deadline counts from before the send of the attempt that stands in the record; every attempt has a `seq`,
 /// and its send is remembered until a later attempt is known to stand.
 #[derive(Clone, Debug)]
+#[cfg_attr(test, derive(PartialEq, Eq, Hash))]
 pub(crate) struct Renewal {
     ttl: Duration,
     margin: Duration,

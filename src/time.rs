@@ -78,7 +78,7 @@ impl fmt::Display for Timestamp {
 }
 
 /// One reading of a process's two clocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Moment {
     /// Since an arbitrary origin, the same for all moments of one [`Clock`]. Never steps; may stand still
     /// while the process is frozen.

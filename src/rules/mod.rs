@@ -27,7 +27,7 @@ pub(crate) use turn::REFRESH;
 ///
 /// The truth lies within `earliest..=latest`. Whoever evicts compares with `earliest`, whoever writes an
 /// expiry counts from `stamp`, so that an error costs time and never safety.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ServerTime {
     /// It is at least this late: what expiries are compared with.
     pub earliest: Timestamp,

@@ -55,7 +55,8 @@ pub(super) struct WriteTime {
 
 /// Estimates server time from the `Date`s of responses. Reads no clock: every moment is handed in.
 #[derive(Clone, Debug)]
-pub(super) struct IntervalClock {
+#[cfg_attr(test, derive(PartialEq, Eq, Hash))]
+pub(crate) struct IntervalClock {
     clock_skew: Duration,
     estimate: Option<Estimate>,
     seen: Seen,
@@ -63,6 +64,7 @@ pub(super) struct IntervalClock {
 
 /// Whether this endpoint sends `Date`s. One is proof for good; until then a response without is the only evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 enum Seen {
     Nothing,
     Undated,
@@ -70,7 +72,7 @@ enum Seen {
 }
 
 impl IntervalClock {
-    pub(super) fn new(clock_skew: Duration) -> Self {
+    pub(crate) fn new(clock_skew: Duration) -> Self {
         Self {
             clock_skew,
             estimate: None,
@@ -78,10 +80,14 @@ impl IntervalClock {
         }
     }
 
+    pub(super) fn clock_skew(&self) -> Duration {
+        self.clock_skew
+    }
+
     /// Learns from the `Date` of a response, given the moments just before its send and just after its receipt.
     ///
     /// To be called before anything is decided from that response.
-    pub(super) fn observe(&mut self, sent: Moment, received: Moment, date: Timestamp) {
+    pub(crate) fn observe(&mut self, sent: Moment, received: Moment, date: Timestamp) {
         self.seen = Seen::Dated;
         // A freeze or a step inside the request: the two moments do not measure one span, so the sample says little.
         if diverged(sent, received) {
@@ -95,7 +101,7 @@ impl IntervalClock {
     }
 
     /// Notes a response without a usable `Date` (none, or from a cache or proxy).
-    pub(super) fn observe_undated(&mut self) {
+    pub(crate) fn observe_undated(&mut self) {
         if self.seen == Seen::Nothing {
             self.seen = Seen::Undated;
         }
@@ -141,7 +147,7 @@ impl IntervalClock {
     /// What no server's clock had passed when a request was sent, for the validity rule.
     ///
     /// With a `Date` of the response itself the estimate has no say: it may be stale, the response is not.
-    pub(super) fn latest_at_send(
+    pub(crate) fn latest_at_send(
         &self,
         sent: Moment,
         date: Option<Timestamp>,

@@ -2,7 +2,7 @@
 
 mod acquire;
 mod claim;
-mod clock;
+pub(crate) mod clock;
 mod error;
 mod expression;
 mod field;
@@ -15,7 +15,7 @@ mod record;
 mod release;
 mod renew;
 mod request;
-mod server_time;
+pub(crate) mod server_time;
 mod setup;
 #[cfg(test)]
 mod simulation;

@@ -4,27 +4,30 @@ use std::time::Duration;
 
 use crate::backend::Validity;
 use crate::rules::{ServerTime, micros};
-use crate::time::Timestamp;
+use crate::time::{Moment, Timestamp};
 use crate::{Holder, Ttl};
 
 use super::DynamoBackend;
+use super::clock::IntervalClock;
 use super::request::Exchange;
 use super::validity::{EXCESS, Written, pad};
 
-impl DynamoBackend {
+impl IntervalClock {
     /// The time to write by, of a record that exists or is about to.
-    pub(super) fn write_time(&self) -> ServerTime {
-        let now = self.local.now();
-        let written = self.estimate().write_time(now, self.max_skew);
+    pub(crate) fn time_to_write(&self, now: Moment, max_skew: Duration) -> ServerTime {
+        let written = self.write_time(now, max_skew);
         self.server_time(written.latest, written.latest, written.verified)
     }
 
     /// The time to judge a record by that exists, or does not. `None`: ask the server again.
-    pub(super) fn judging_time(&self, exists: bool) -> Option<ServerTime> {
-        let now = self.local.now();
-        let estimate = self.estimate();
-        let interval = estimate.judge(now, self.max_skew)?;
-        let verified = estimate.interval(now).is_some();
+    pub(crate) fn time_to_judge(
+        &self,
+        now: Moment,
+        max_skew: Duration,
+        exists: bool,
+    ) -> Option<ServerTime> {
+        let interval = self.judge(now, max_skew)?;
+        let verified = self.interval(now).is_some();
         let mut time = self.server_time(interval.earliest, interval.latest, verified);
         if exists {
             time.token_floor = 0;
@@ -40,10 +43,24 @@ impl DynamoBackend {
             // estimate would mend what a wide one wrote.
             tolerance: EXCESS,
             stamp: latest,
-            pad: pad(self.skew),
+            pad: pad(self.clock_skew()),
             token_floor: micros(latest),
             keep_later_expiry: !verified,
         }
+    }
+}
+
+impl DynamoBackend {
+    /// The time to write by, of a record that exists or is about to.
+    pub(super) fn write_time(&self) -> ServerTime {
+        let now = self.local.now();
+        self.estimate().time_to_write(now, self.max_skew)
+    }
+
+    /// The time to judge a record by that exists, or does not. `None`: ask the server again.
+    pub(super) fn judging_time(&self, exists: bool) -> Option<ServerTime> {
+        let now = self.local.now();
+        self.estimate().time_to_judge(now, self.max_skew, exists)
     }
 
     /// What a lease is worth that a response confirmed.
@@ -74,16 +91,27 @@ impl DynamoBackend {
         ttl: Ttl,
         margin: Duration,
     ) -> Validity {
-        let written = Written {
-            expires_at: holder.expires_at,
-            ttl: holder.ttl.as_duration(),
-            margin,
-        };
-        let worth = written.validity(latest, self.skew);
-        Validity {
-            seq: holder.seq,
-            valid_for: worth.valid_for.min(ttl.as_duration()),
-            refresh: worth.refresh,
-        }
+        worth(latest, self.skew, holder, ttl, margin)
+    }
+}
+
+/// What a lease that stands in the record is worth to who asked for `ttl`, if no server's clock had passed `latest`.
+pub(crate) fn worth(
+    latest: Timestamp,
+    skew: Duration,
+    holder: &Holder,
+    ttl: Ttl,
+    margin: Duration,
+) -> Validity {
+    let written = Written {
+        expires_at: holder.expires_at,
+        ttl: holder.ttl.as_duration(),
+        margin,
+    };
+    let worth = written.validity(latest, skew);
+    Validity {
+        seq: holder.seq,
+        valid_for: worth.valid_for.min(ttl.as_duration()),
+        refresh: worth.refresh,
     }
 }

@@ -24,6 +24,7 @@ fn at_least(elapsed: Duration) -> Duration {
 
 /// A lower and an upper bound of server time, each from the sample that gave the best one.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(test, derive(PartialEq, Eq, Hash))]
 pub(super) struct Bounds {
     lower: Bound,
     upper: Bound,
@@ -81,6 +82,7 @@ type Prefer = fn(&Timestamp, &Timestamp) -> bool;
 
 /// What a server's clock showed at the earliest or at the latest, at one moment.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(test, derive(PartialEq, Eq, Hash))]
 struct Bound {
     at: Moment,
     server: Timestamp,

@@ -37,6 +37,7 @@ fn later(one: Moment, other: Moment) -> Moment {
 
 /// All samples so far, as of the newest.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(test, derive(PartialEq, Eq, Hash))]
 pub(super) struct Estimate {
     pub(super) bounds: Bounds,
     /// The newest receipt: where wall and monotonic time were last seen together.
@@ -83,6 +84,7 @@ impl Estimate {
 
 /// The newest run of samples that agree with each other, while the estimate is in doubt.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(test, derive(PartialEq, Eq, Hash))]
 struct Contest {
     bounds: Bounds,
     since: Moment,
