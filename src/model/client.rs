@@ -103,7 +103,7 @@ impl Check {
         }
     }
 
-    pub(super) fn write(&self, world: &mut World, index: usize) {
+    pub(super) fn write(world: &mut World, index: usize) {
         if let Some(lease) = &mut world.clients[index].lease {
             lease.writes += 1;
             let token = lease.token;
@@ -124,11 +124,11 @@ impl Check {
         match reply {
             Reply::Look { .. } => {}
             Reply::Granted { token, seq } => {
-                self.granted(world, to, token, &self.validity(world, to, seq, dated))
+                self.granted(world, to, token, &self.validity(world, to, seq, dated));
             }
-            Reply::Queued => self.stands_in_line(world, to, true),
+            Reply::Queued => Self::stands_in_line(world, to, true),
             Reply::Held => {
-                self.stands_in_line(world, to, false);
+                Self::stands_in_line(world, to, false);
                 // A change of mode does not wait.
                 let asking = &mut world.clients[to.client].asking;
                 asking.take_if(|asking| asking.id == to && asking.replaces.is_some());
@@ -160,7 +160,7 @@ impl Check {
         }
     }
 
-    fn stands_in_line(&self, world: &mut World, to: Id, queued: bool) {
+    fn stands_in_line(world: &mut World, to: Id, queued: bool) {
         if let Some(asking) = &mut world.clients[to.client].asking
             && asking.id == to
         {

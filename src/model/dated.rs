@@ -133,7 +133,7 @@ impl Check {
     /// time. Otherwise it is shown what there is.
     pub(super) fn takes(&self, world: &mut World, ask: Ask, stamp: Option<&Stamp>) {
         let Some(stamp) = stamp else {
-            return self.shows(world, ask, None);
+            return self.shows(world, &ask, None);
         };
         let knows = !stamp.time.keep_later_expiry || self.bug == Some(Bug::CreatesByTheWall);
         let may = match &world.record {
@@ -151,7 +151,7 @@ impl Check {
                 self.store(world, *next, &Cause::Grant(ask));
                 self.reply(world, to, Reply::Granted { token, seq }, Some(stamp));
             }
-            _ => self.shows(world, ask, Some(stamp)),
+            _ => self.shows(world, &ask, Some(stamp)),
         }
     }
 }

@@ -184,7 +184,7 @@ impl Check {
     }
 
     /// A grant that turns out to stand already.
-    pub(super) fn recognises(&self, world: &mut World, id: Id, token: Option<u64>) {
+    pub(super) fn recognises(world: &mut World, id: Id, token: Option<u64>) {
         if token.is_some_and(|token| world.ghost.is_over(id, token)) {
             world.ghost.breaks(Invariant::I4);
         }
@@ -206,8 +206,8 @@ impl Check {
         let is_mine = |waiter: &Waiter| Some(waiter) == place;
         let ahead = record.queue.iter().take_while(|waiter| !is_mine(waiter));
         let ahead: Vec<&Waiter> = ahead.collect();
-        let alive = ahead.iter().filter(|waiter| waiter.expires_at > certain);
-        let Some(last) = alive.last() else {
+        let mut alive = ahead.iter().filter(|waiter| waiter.expires_at > certain);
+        let Some(last) = alive.next_back() else {
             return world.ghost.breaks(Invariant::I8);
         };
         let claims = u32::try_from(ahead.len()).unwrap();

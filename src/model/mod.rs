@@ -107,7 +107,7 @@ impl Model for Check {
             Action::TimeOut(client) => world.clients[client].under_way = None,
             Action::Renew(client) => self.renew(&mut world, client),
             Action::Release(client) => self.release(&mut world, client),
-            Action::Write(client) => self.write(&mut world, client),
+            Action::Write(client) => Self::write(&mut world, client),
             Action::Crash(client) => {
                 world.left.crashes -= 1;
                 world.clients[client].forget();
@@ -142,7 +142,7 @@ impl Model for Check {
                 world.now += 1;
                 world.record = None;
             }
-            Action::FailOver => self.fail_over(&mut world),
+            Action::FailOver => Self::fail_over(&mut world),
         }
         self.look(&mut world);
         world.drop_unwanted();
@@ -295,7 +295,7 @@ impl Check {
             seq: ask.seq,
             queueing: ask.queueing,
             queued: ask.queued,
-            replaces: ask.replaces.map(|id| id.name()),
+            replaces: ask.replaces.map(Id::name),
             ..AcquireRequest::new(&key, &owner, ask.mode, self.ttl())
         }
     }

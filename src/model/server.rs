@@ -17,10 +17,10 @@ impl Check {
         let stamp = stamp.as_ref();
         match request {
             Request::Acquire(ask) => match self.scenario.decides {
-                Decides::Server => self.acquires(world, ask, stamp),
+                Decides::Server => self.acquires(world, &ask, stamp),
                 // On the record as it is when the request comes, not as its client saw it.
                 Decides::Client if self.bug == Some(Bug::TakesOverBlindly) => {
-                    self.acquires(world, ask, stamp);
+                    self.acquires(world, &ask, stamp);
                 }
                 Decides::Client => self.takes(world, ask, stamp),
             },
@@ -29,7 +29,7 @@ impl Check {
                 base,
                 next,
                 grants,
-            } => self.swaps(world, ask, base, *next, grants, stamp),
+            } => self.swaps(world, &ask, base, *next, grants, stamp),
             Request::Renew {
                 id,
                 owner,
@@ -52,7 +52,7 @@ impl Check {
         }
     }
 
-    pub(super) fn shows(&self, world: &mut World, ask: Ask, stamp: Option<&Stamp>) {
+    pub(super) fn shows(&self, world: &mut World, ask: &Ask, stamp: Option<&Stamp>) {
         let look = Reply::Look {
             record: world.record.clone().map(Box::new),
             at: self.server_now(world),
@@ -61,9 +61,9 @@ impl Check {
         self.reply(world, ask.id, look, stamp);
     }
 
-    fn acquires(&self, world: &mut World, ask: Ask, stamp: Option<&Stamp>) {
+    fn acquires(&self, world: &mut World, ask: &Ask, stamp: Option<&Stamp>) {
         let time = self.time_of(world, stamp);
-        let reply = match self.admit(world.record.as_ref(), &ask, time) {
+        let reply = match self.admit(world.record.as_ref(), ask, time) {
             Verdict::Granted(next) => {
                 let token = next.token;
                 self.store(world, *next, &Cause::Grant(ask.clone()));
@@ -73,7 +73,7 @@ impl Check {
                 }
             }
             Verdict::Existing(holder) => {
-                self.recognises(world, ask.id, holder.token);
+                Self::recognises(world, ask.id, holder.token);
                 let token = world.record.as_ref().map_or(0, |record| record.token);
                 Reply::Granted {
                     token: holder.token.unwrap_or(token),
@@ -84,13 +84,13 @@ impl Check {
                 if let Some(next) = next {
                     self.store(world, *next, &Cause::Queue);
                 }
-                self.must_be_held(world, &ask);
+                self.must_be_held(world, ask);
                 Reply::Queued
             }
             Verdict::Held { contention, .. } => {
                 let reply = refusal(contention.reason);
                 if reply == Reply::Held {
-                    self.must_be_held(world, &ask);
+                    self.must_be_held(world, ask);
                 } else {
                     world.ghost.refused_duplicate = true;
                 }
@@ -104,7 +104,7 @@ impl Check {
     fn swaps(
         &self,
         world: &mut World,
-        ask: Ask,
+        ask: &Ask,
         base: Option<(u64, u64)>,
         next: LockRecord,
         grants: bool,
@@ -192,7 +192,7 @@ impl Check {
         world.record = None;
     }
 
-    pub(super) fn fail_over(&self, world: &mut World) {
+    pub(super) fn fail_over(world: &mut World) {
         world.left.failovers -= 1;
         world.is_ahead = !world.is_ahead;
         if let Some(before) = world.unconfirmed.take() {
