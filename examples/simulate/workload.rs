@@ -180,18 +180,13 @@ impl Program {
 
     fn wish(&mut self, key: usize) -> Wish {
         let lease = self.next_lease();
-        let mut side = self.scene.side(key, &mut self.rng);
+        let side = self.scene.side(key, &mut self.rng);
         let converts = !matches!(side, Side::Permit { .. }) && self.rng.u8(..6) == 0;
         let owner = match (converts, self.rng.u8(..6)) {
             (true, _) => Some(format!("lease {lease} of client {}", self.body.client)),
             (false, 0) => Some(format!("host {}", self.place)),
             _ => None,
         };
-        // One owner, one mode: see `a_late_request_of_an_owner_lets_nobody_in_beside_its_newer_lease`.
-        let has_one_mode = matches!(self.scene.keys[key], Kind::Permits(_));
-        if owner.is_some() && !converts && !has_one_mode {
-            side = Side::Exclusive;
-        }
         Wish {
             lease,
             key: name(key),

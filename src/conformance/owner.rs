@@ -89,7 +89,9 @@ pub async fn a_sole_sharer_becomes_exclusive(fixture: &dyn Fixture) {
     let shared = scene.shared(LONG);
     let mut exclusive = again(&shared);
     exclusive.mode = Mode::Exclusive;
-    let downgraded = again(&shared);
+    exclusive.replaces = Some(shared.id.clone());
+    let mut downgraded = again(&shared);
+    downgraded.replaces = Some(exclusive.id.clone());
     let mut tokens = Vec::new();
     for request in [&shared, &exclusive, &downgraded] {
         tokens.push(scene.granted(request).await.token);
@@ -109,6 +111,7 @@ pub async fn a_sharer_beside_others_does_not_become_exclusive(fixture: &dyn Fixt
     scene.granted(&other).await;
     let mut upgrade = again(&mine);
     upgrade.mode = Mode::Exclusive;
+    upgrade.replaces = Some(mine.id.clone());
     let refusal = scene.held_untouched(&upgrade).await;
     assert_eq!(refusal.reason, Reason::Busy, "{refusal:?}");
     scene.renewed(&renewal(&mine, &grant, 2)).await;

@@ -6,7 +6,7 @@ use super::turn::{self, Joined};
 use crate::backend::{AcquireRequest, Contention, Occupant, Queueing, Reason, Watched};
 use crate::record::RETENTION;
 use crate::time::Timestamp;
-use crate::{Claimant, Holder, LockRecord, Mode, Ttl, Waiter};
+use crate::{Claimant, Holder, LockRecord, Mode, Owner, Ttl, Waiter};
 
 /// What [`admit`] decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub fn admit(record: Option<&LockRecord>, request: &AcquireRequest, time: &Serve
 
     let (mut next, mended) = clamp(seen, time);
     next.holders.retain(|holder| is_live(holder, request, time));
-    let is_mine = |holder: &&Holder| holder.owner() == Some(&request.owner);
+    let is_mine = |holder: &&Holder| is_own(holder.owner(), seen.mode, request);
     let live = next.holders.len();
     let others = live - next.holders.iter().filter(is_mine).count();
     let takes_over = others < live;
@@ -176,6 +176,13 @@ fn capacity(held: Mode, wanted: Mode) -> usize {
     } else {
         1
     }
+}
+
+/// Whether a lease is the request's own, for it to take the place of. One of another kind is not, unless the request
+/// names it: a late request of the owner's former lease would let others in beside its newer one.
+fn is_own(owner: Option<&Owner>, held: Mode, request: &AcquireRequest) -> bool {
+    let replaceable = held.same_kind(request.mode) || request.replaces.is_some();
+    replaceable && owner == Some(&request.owner)
 }
 
 /// An id is closed by its release, or by its owner's next acquisition.
@@ -302,7 +309,7 @@ fn free_in(
 ) -> Duration {
     let is_other = |occupant: &&Occupant| {
         let owner = occupant.claimant.as_ref().map(|claimant| &claimant.owner);
-        owner != Some(&request.owner)
+        !is_own(owner, shown.mode, request)
     };
     let others = occupants.iter().filter(is_other);
     let mut ends: Vec<_> = others.map(|occupant| occupant.expires_in).collect();

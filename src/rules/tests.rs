@@ -129,6 +129,14 @@ fn fair(name: &str, mode: Mode) -> AcquireRequest {
     }
 }
 
+/// Its owner's lease `of` in another mode.
+fn change(name: &str, mode: Mode, of: &str) -> AcquireRequest {
+    AcquireRequest {
+        replaces: Some(id(of)),
+        ..acquire(name, mode)
+    }
+}
+
 fn renewal(name: &str, mode: Mode) -> RenewRequest {
     RenewRequest::new(&acquire(name, mode), 7, 4)
 }

@@ -49,7 +49,8 @@ async fn a_lease_that_is_gone_is_not_changed() {
 async fn a_zombie_does_not_throw_its_successor_out() {
     let world = World::new();
     let zombie = world.ours.shared("k").owner("o").acquire().await.unwrap();
-    let successor = world.other().owner("o").acquire().await.unwrap();
+    let successor = world.theirs.shared("k").owner("o").acquire().await;
+    let successor = successor.unwrap();
     let error = zombie.try_upgrade().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LeaseLost, "{error}");
     pass(3 * TTL).await;

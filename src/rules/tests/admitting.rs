@@ -188,12 +188,7 @@ fn a_closed_acquisition_is_refused() {
 
 #[test]
 fn an_owner_takes_its_own_lock_over() {
-    for (held, wanted) in [
-        (Exclusive, Exclusive),
-        (Exclusive, Shared),
-        (Shared, Exclusive),
-        (PERMITS(2), PERMITS(1)),
-    ] {
+    for (held, wanted) in [(Exclusive, Exclusive), (PERMITS(2), PERMITS(1))] {
         let seen = record(held, &[holder("a1", TTL)]);
         let next = granted(Some(&seen), &acquire("a2", wanted), &interval());
         assert_eq!((ids(&next), next.mode), (vec!["a2"], wanted));
@@ -202,6 +197,25 @@ fn an_owner_takes_its_own_lock_over() {
     let seen = record(PERMITS(2), &[holder("a1", TTL), holder("b1", TTL)]);
     let next = granted(Some(&seen), &acquire("a2", PERMITS(2)), &exact());
     assert_eq!(ids(&next), ["b1", "a2"]);
+}
+
+/// It may be a late request of a lease that is over.
+#[test]
+fn an_owners_lease_of_another_kind_gives_way_to_who_names_it_only() {
+    for (held, wanted) in [
+        (Exclusive, Shared),
+        (Shared, Exclusive),
+        (Shared, PERMITS(2)),
+    ] {
+        let seen = record(held, &[holder("a1", TTL)]);
+        let late = acquire("a2", wanted);
+        let (contention, _) = refused(&seen, &late, &exact());
+        assert_eq!(contention.reason, Reason::Busy);
+        assert_eq!(contention.free_in, ms(TTL + SKEW));
+        let next = granted(Some(&seen), &change("a2", wanted, "a1"), &interval());
+        assert_eq!((ids(&next), next.mode), (vec!["a2"], wanted));
+        assert_eq!((next.token, next.closed), (8, Some(id("a1"))));
+    }
 }
 
 /// Its lease ended, but the process it was granted to may wake up and send its acquisition again.
@@ -274,7 +288,7 @@ fn newcomers_do_not_pass_a_live_waiter() {
 fn a_live_holder_is_no_newcomer_and_an_expired_one_is() {
     let mut seen = record(Shared, &[holder("a1", TTL)]);
     seen.queue = vec![waiter("w1", 4000)];
-    let next = granted(Some(&seen), &acquire("a2", Exclusive), &exact());
+    let next = granted(Some(&seen), &change("a2", Exclusive, "a1"), &exact());
     assert_eq!(next.queue, seen.queue);
     seen.holders = vec![holder("a1", -TTL)];
     let (contention, _) = refused(&seen, &acquire("a2", Exclusive), &exact());
@@ -338,9 +352,9 @@ fn a_refusal_tells_when_there_may_be_room() {
             ms(free_in + SKEW),
             "{wanted:?} {expiries:?}"
         );
-        // My own lease is never in my way.
+        // My own lease of the same kind is never in my way.
         let holders = [std::slice::from_ref(&own), &holders].concat();
-        if held != Exclusive {
+        if held != Exclusive && held.same_kind(wanted) {
             let (contention, _) =
                 refused(&record(held, &holders), &acquire("a2", wanted), &exact());
             assert_eq!(
@@ -410,10 +424,7 @@ fn a_grant_keeps_what_is_not_its_own() {
 /// Somebody may have been in between, unless it stands there still, expired or not.
 #[test]
 fn a_change_of_mode_needs_the_lease_that_it_replaces() {
-    let change = AcquireRequest {
-        replaces: Some(id("a1")),
-        ..acquire("a2", Exclusive)
-    };
+    let change = change("a2", Exclusive, "a1");
     for expires in [TTL, -TTL] {
         let seen = record(Shared, &[holder("a1", expires)]);
         let next = granted(Some(&seen), &change, &exact());

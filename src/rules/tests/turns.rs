@@ -220,10 +220,11 @@ fn an_own_expired_entry_keeps_its_place() {
 fn a_takeover_takes_nobodys_place() {
     let mut seen = record(Shared, &[holder("a1", TTL)]);
     seen.queue = ahead(&[Exclusive, PERMITS(2)]);
-    let next = granted(Some(&seen), &acquire("a2", Exclusive), &exact());
+    let change = change("a2", Exclusive, "a1");
+    let next = granted(Some(&seen), &change, &exact());
     assert_eq!(line(&next), ["b1", "c1"]);
     // Its own it leaves, and those who were ahead of it stay all the same.
     seen.queue.push(waiting("a2", Exclusive));
-    let next = granted(Some(&seen), &fair("a2", Exclusive), &exact());
+    let next = granted(Some(&seen), &change, &exact());
     assert_eq!((ids(&next), line(&next)), (vec!["a2"], vec!["b1", "c1"]));
 }
