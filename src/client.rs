@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use crate::backend::Backend;
 use crate::lock::Lock;
 use crate::record::ListPage;
+use crate::sync::Mutex;
 use crate::time::{Clock, SystemClock};
 use crate::worker::Worker;
 use crate::{Error, ErrorKind, Holder, Key, LockRecord, Mode, Owner, Result};

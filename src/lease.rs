@@ -1,7 +1,7 @@
 //! A lock that is held.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -10,6 +10,7 @@ use crate::backend::{Grant, Linger, ReleaseRequest};
 use crate::client::LockClient;
 use crate::plan::Plan;
 use crate::renewal::Deadline;
+use crate::sync::{Mutex, MutexGuard};
 use crate::time::{Clock, Moment, Timestamp};
 use crate::{Error, ErrorKind, Key, LeaseId, Mode, Owner, Result, Ttl};
 
@@ -257,7 +258,7 @@ impl LeaseState {
             min_hold: plan.min_hold,
             ending: plan.ending(request.timeout),
             clock,
-            status: watch::Sender::new(Status::Held(deadline)),
+            status: watch::channel(Status::Held(deadline)).0,
             turn: Mutex::new(turn),
         }
     }

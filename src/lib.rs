@@ -30,6 +30,7 @@ mod record;
 mod renewal;
 pub mod rules;
 mod set;
+mod sync;
 mod time;
 mod wait;
 mod worker;

@@ -4,7 +4,7 @@ mod attempts;
 mod leases;
 mod task;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -14,6 +14,7 @@ use crate::backend::{
 use crate::lease::LeaseState;
 use crate::plan::Plan;
 use crate::renewal::Renewal;
+use crate::sync::{Mutex, MutexGuard};
 use crate::time::Clock;
 use crate::{Error, ErrorKind, LeaseId, Result};
 
@@ -202,7 +203,7 @@ impl Worker {
         }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.0
             .commands
             .lock()
