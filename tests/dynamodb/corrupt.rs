@@ -28,6 +28,34 @@ on_both! {
         assert_eq!(backend.list("broken", None).await?.records, []);
     }
 
+    /// A number that cannot be raised by one and read again is not raised.
+    async fn the_end_of_a_range_is_not_passed(server: Server) {
+        let (backend, table) = server.backend().await?;
+        granted(&backend, &request("warm-up", Mode::Exclusive)?).await?;
+        for field in ["rev", "token"] {
+            let most = |item| with(item, field, number(i64::MAX));
+            for (key, mut item) in [("free", most(free())), ("held", most(held_by_somebody()))] {
+                item.insert("pk".into(), text(key));
+                server.put(&table, item.clone()).await?;
+                let mine = somebodys(key)?;
+                let ended = [
+                    backend.acquire(&request(key, Mode::Exclusive)?).await.err(),
+                    backend.acquire(&request(key, Mode::Shared)?).await.err(),
+                    backend.acquire(&fair(key, Mode::Exclusive)?).await.err(),
+                    backend.renew(&RenewRequest::new(&mine, 11, 9)).await.err(),
+                    backend.release(&ending(&mine)).await.err(),
+                ];
+                for error in ended {
+                    let error = error.with_context(|| format!("{field} of {key} was raised"))?;
+                    assert_eq!(error.kind(), ErrorKind::CorruptRecord, "{error}");
+                    assert!(error.to_string().contains(&format!("`{field}` is at the end")), "{error}");
+                }
+                assert_eq!(server.item(&table, key).await?.as_ref(), Some(&item), "{field}");
+                record(&backend, &mine.key).await?;
+            }
+        }
+    }
+
     /// The same items without what is broken in them are records.
     async fn a_sound_record_is_accepted(server: Server) {
         let (backend, table) = server.backend().await?;
@@ -219,7 +247,7 @@ fn broken_places() -> Vec<Broken> {
     for (field, value) in [
         ("owner", text("somebody else")),
         ("mode", text("owl")),
-        ("mode", text("permit")),
+        ("limit", number(257)),
     ] {
         let item = queued_with(with(place(), field, value), number(3));
         all.push(broken(item, &format!("queue.{HASH}.{field}")));
