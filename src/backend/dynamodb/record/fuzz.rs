@@ -1,11 +1,9 @@
 //! Items of every kind: none makes the decoder panic, none that is broken passes, none that passes changes in writing.
 
-use std::collections::HashMap;
-
 use aws_sdk_dynamodb::types::AttributeValue;
 use bolero::TypeGenerator;
 
-use super::{Item, decode, decode_to_raise, encode, entry_key, lingers, number, text};
+use super::{Item, decode, decode_to_raise, encode, lingers, number, text};
 use crate::fuzz::TRIES;
 use crate::fuzz::damage::{Damage, Field, Kind};
 use crate::fuzz::record::{AnyRecord, Who};
@@ -57,77 +55,33 @@ enum AnyValue {
     Null,
     Flag(bool),
     Number(i64),
-    Digits(Vec<u8>),
-    Text(String),
-    Name(u8),
-    Bytes(Vec<u8>),
-    List(u8),
-    Entry(Vec<(u8, Scalar)>),
-    Entries(Vec<(Who, Vec<(u8, Scalar)>)>),
-}
-
-#[derive(Clone, Debug, TypeGenerator)]
-enum Scalar {
-    Null,
-    Number(i64),
-    Time(u32),
+    Digits([u8; 6]),
     Text(String),
     Mode(u8),
     Owner(Who),
-}
-
-impl Scalar {
-    fn get(&self) -> AttributeValue {
-        match self {
-            Self::Null => AttributeValue::Null(true),
-            Self::Number(value) => number(*value),
-            Self::Time(value) => number(*value),
-            Self::Text(value) => text(value),
-            Self::Mode(which) => mode(*which),
-            Self::Owner(who) => text(who.get().owner.as_str()),
-        }
-    }
+    Bytes(u8),
+    List(u8),
+    Map,
 }
 
 impl AnyValue {
     fn get(&self) -> AttributeValue {
-        let entry = |fields: &[(u8, Scalar)]| {
-            let names: Vec<_> = HOLDER.iter().chain(&WAITER).collect();
-            let name = |which: u8| names[usize::from(which) % names.len()].name.to_owned();
-            let fields = fields.iter();
-            AttributeValue::M(
-                fields
-                    .map(|(which, value)| (name(*which), value.get()))
-                    .collect(),
-            )
-        };
+        let digit = |byte: &u8| char::from(b"0123456789+-.eENa "[usize::from(byte % 18)]);
         match self {
             Self::Null => AttributeValue::Null(true),
             Self::Flag(value) => AttributeValue::Bool(*value),
             Self::Number(value) => number(*value),
-            Self::Digits(bytes) => {
-                let digits = bytes
-                    .iter()
-                    .map(|byte| char::from(b"0123456789+-.eENa "[usize::from(byte % 18)]));
-                AttributeValue::N(digits.collect())
-            }
+            Self::Digits(bytes) => AttributeValue::N(bytes.iter().map(digit).collect()),
             Self::Text(value) => text(value),
-            Self::Name(which) => mode(*which),
-            Self::Bytes(bytes) => AttributeValue::B(bytes.clone().into()),
-            Self::List(length) => AttributeValue::L(vec![number(1); usize::from(length % 3)]),
-            Self::Entry(fields) => entry(fields),
-            Self::Entries(entries) => {
-                let entries = entries.iter();
-                let keyed =
-                    entries.map(|(who, fields)| (entry_key(&who.get().owner), entry(fields)));
-                AttributeValue::M(keyed.collect())
+            Self::Mode(which) => {
+                text(["exclusive", "shared", "permit", "owl"][usize::from(which % 4)])
             }
+            Self::Owner(who) => text(who.get().owner.as_str()),
+            Self::Bytes(byte) => AttributeValue::B(vec![*byte].into()),
+            Self::List(length) => AttributeValue::L(vec![number(1); usize::from(length % 3)]),
+            Self::Map => AttributeValue::M(Item::new()),
         }
     }
-}
-
-fn mode(which: u8) -> AttributeValue {
-    text(["exclusive", "shared", "permit", "owl"][usize::from(which % 4)])
 }
 
 fn item(record: &LockRecord) -> Item {
@@ -139,17 +93,15 @@ fn item(record: &LockRecord) -> Item {
 #[test]
 fn any_item_is_a_record_or_refused() {
     bolero::check!()
-        .with_type::<(bool, Vec<(u8, AnyValue)>)>()
+        .with_type::<(Option<AnyRecord>, [(Place, u8, AnyValue); 3])>()
         .with_iterations(TRIES)
-        .for_each(|(empty, fields)| {
-            let mut item = if *empty {
-                HashMap::new()
-            } else {
-                item(&LockRecord::new(crate::Mode::Exclusive))
-            };
-            for (which, value) in fields {
-                let field = RECORD[usize::from(*which) % RECORD.len()];
-                item.insert(field.name.to_owned(), value.get());
+        .for_each(|(record, changes)| {
+            let record = record.as_ref().map(AnyRecord::in_maps);
+            let mut item = record.as_ref().map(item).unwrap_or_default();
+            for (place, which, value) in changes {
+                if let Some(spot) = spot(&mut item, *place, *which) {
+                    spot.map.insert(spot.name, value.get());
+                }
             }
             is_sound_or_refused(&item);
         });
@@ -291,59 +243,76 @@ impl Broken {
 }
 
 fn apply(item: &mut Item, place: Place, which: u8, damage: Damage) -> Option<Broken> {
-    let (fields, entry): (&[Field], _) = match place {
+    let Spot {
+        field,
+        path,
+        map,
+        name,
+    } = spot(item, place, which)?;
+    let lingers = matches!(place, Place::Holder(_)) && !map.contains_key("owner");
+    let old = match value(damage) {
+        None => map.remove(&name),
+        Some(value) => map.insert(name, value),
+    };
+    let same = matches!(old, Some(AttributeValue::M(old)) if old.is_empty());
+    Some(Broken {
+        field,
+        path,
+        lingers,
+        same,
+    })
+}
+
+/// A field, and the map that has it.
+struct Spot<'a> {
+    field: Field,
+    path: String,
+    map: &'a mut Item,
+    name: String,
+}
+
+fn spot(item: &mut Item, place: Place, which: u8) -> Option<Spot<'_>> {
+    let (fields, entries): (&[Field], _) = match place {
         Place::Record => (&RECORD, None),
         Place::Holder(index) => (&HOLDER, Some(("holders", index))),
         Place::Waiter(index) => (&WAITER, Some(("queue", index))),
         Place::Ticket(index) => (&[Kind::Count.needed("ticket")], Some(("tickets", index))),
     };
     let field = fields[usize::from(which) % fields.len()];
-    let Some((map, index)) = entry else {
-        let old = change(item, field.name, damage);
-        let same = matches!(&old, Some(AttributeValue::M(map)) if map.is_empty());
-        let path = field.name.to_owned();
-        return Some(Broken {
+    let name = field.name.to_owned();
+    let Some((entries, index)) = entries else {
+        return Some(Spot {
             field,
-            path,
-            lingers: false,
-            same,
+            path: name.clone(),
+            map: item,
+            name,
         });
     };
-    let Some(AttributeValue::M(entries)) = item.get_mut(map) else {
+    let Some(AttributeValue::M(map)) = item.get_mut(entries) else {
         return None;
     };
-    let mut keys: Vec<_> = entries.keys().cloned().collect();
+    let mut keys: Vec<_> = map.keys().cloned().collect();
     keys.sort_unstable();
-    let key = keys.get(usize::from(index).checked_rem(keys.len())?)?;
-    let (path, mut lingers) = (format!("{map}.{key}"), false);
-    if map == "tickets" {
-        change(entries, key, damage);
-        return Some(Broken {
+    let key = keys.swap_remove(usize::from(index).checked_rem(keys.len())?);
+    let path = format!("{entries}.{key}");
+    if entries == "tickets" {
+        return Some(Spot {
             field,
             path,
-            lingers,
-            same: false,
+            map,
+            name: key,
         });
     }
-    let Some(AttributeValue::M(entry)) = entries.get_mut(key) else {
+    let Some(AttributeValue::M(map)) = map.get_mut(&key) else {
         return None;
     };
-    lingers = !entry.contains_key("owner");
-    change(entry, field.name, damage);
-    let path = format!("{path}.{}", field.name);
-    Some(Broken {
+    let path = format!("{path}.{name}");
+    Some(Spot {
         field,
         path,
-        lingers,
-        same: false,
+        map,
+        name,
     })
-}
-
-fn change(map: &mut Item, name: &str, damage: Damage) -> Option<AttributeValue> {
-    match value(damage) {
-        None => map.remove(name),
-        Some(value) => map.insert(name.to_owned(), value),
-    }
 }
 
 fn value(damage: Damage) -> Option<AttributeValue> {
