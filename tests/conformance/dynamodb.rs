@@ -10,6 +10,9 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use doclock::conformance::{Damage, Field, Fixture};
 use doclock::{Backend, DynamoBackend, Key};
 
+use crate::privileges::dynamodb as privileges;
+use crate::privileges::dynamodb::Policy;
+
 const TABLE: &str = "doclock-conformance";
 
 pub struct Dynamo {
@@ -19,14 +22,11 @@ pub struct Dynamo {
 
 impl Dynamo {
     pub async fn at(url: &str) -> Self {
-        let client = client(url);
-        DynamoBackend::new(client.clone(), TABLE)
-            .setup()
-            .await
-            .unwrap();
+        let setup = privileges::client(url, Policy::setup());
+        DynamoBackend::new(setup, TABLE).setup().await.unwrap();
         Self {
             url: url.to_owned(),
-            client,
+            client: client(url),
         }
     }
 
@@ -58,7 +58,8 @@ fn text(value: &str) -> AttributeValue {
 #[async_trait]
 impl Fixture for Dynamo {
     async fn connect(&self) -> Arc<dyn Backend> {
-        Arc::new(DynamoBackend::new(client(&self.url), TABLE))
+        let client = privileges::client(&self.url, Policy::run_time());
+        Arc::new(DynamoBackend::new(client, TABLE))
     }
 
     async fn purge(&self, key: &Key) {
