@@ -124,7 +124,9 @@ fn numbers_are_within_their_limits_or_refused() {
                     "{name} {limit}"
                 );
             }
-            let time = Timestamp::from_millis(*number);
-            assert_eq!(Timestamp::from(SystemTime::from(time)), time);
+            for ms in [*number, i64::MIN, i64::MAX] {
+                let time = Timestamp::from_millis(ms);
+                assert_eq!(Timestamp::from(SystemTime::from(time)), time);
+            }
         });
 }

@@ -1,7 +1,7 @@
 //! Documents of every kind: none makes the decoder panic, none that is broken passes, none that passes changes in writing.
 
 use bolero::TypeGenerator;
-use mongodb::bson::{Bson, DateTime, Document};
+use mongodb::bson::{Bson, Document};
 
 use super::{decode, encode};
 use crate::ErrorKind;
@@ -246,15 +246,4 @@ fn value(damage: Damage) -> Option<Bson> {
         Damage::Largest => i64::MAX.into(),
         Damage::TooLarge => 1e300.into(),
     })
-}
-
-/// A date is a date, however far away.
-#[test]
-fn the_ends_of_time_are_times() {
-    for ms in [i64::MIN, -1, 0, i64::MAX] {
-        let mut document = encode(&crate::LockRecord::new(crate::Mode::Shared)).unwrap();
-        document.insert("freeAt", DateTime::from_millis(ms));
-        let record = decode(&document).unwrap().unwrap();
-        assert_eq!(record.free_at.map(crate::Timestamp::as_millis), Some(ms));
-    }
 }
