@@ -6,6 +6,9 @@ pub mod protocol {}
 #[doc = include_str!("../docs/performance.md")]
 pub mod performance {}
 
+#[doc = include_str!("../docs/safety.md")]
+pub mod safety {}
+
 /// A page for each way to use a lock: the shortest code, what happens when things go wrong, what is not guaranteed, and the
 /// traps.
 pub mod patterns {

@@ -19,6 +19,8 @@ mod convert;
 pub mod docs;
 mod election;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod job;
 mod key;
 mod lease;

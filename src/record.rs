@@ -209,7 +209,12 @@ impl Payload {
     /// [`ErrorKind::CorruptRecord`] if it is not of that type.
     pub fn parse<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_str(&self.0).map_err(|error| {
-            Error::corrupt("data", "is not of the expected type").with_source(error)
+            // Where, but not the parser's own words: they quote what they do not expect.
+            let (line, column) = (error.line(), error.column());
+            Error::corrupt(
+                "data",
+                format_args!("is not of the expected type at line {line}, column {column}"),
+            )
         })
     }
 }

@@ -54,7 +54,10 @@ impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
         match time.duration_since(UNIX_EPOCH) {
             Ok(after) => Self(millis(after)),
-            Err(before) => Self(millis(before.duration()).saturating_neg()),
+            Err(before) => {
+                let ms = i64::try_from(before.duration().as_millis());
+                Self(ms.map_or(i64::MIN, |ms| -ms))
+            }
         }
     }
 }

@@ -28,6 +28,12 @@ doclock::conformance_tests!(mongodb_standalone, {
     }
     Mongo::at(servers::mongodb_standalone_url()).await
 });
+doclock::conformance_tests!(mongodb_least_privilege, {
+    if servers::without("mongodb") {
+        return;
+    }
+    Mongo::with_least_privilege().await
+});
 doclock::conformance_tests!(dynamodb_local, {
     if servers::without("dynamodb-local") {
         return;

@@ -18,6 +18,8 @@ mod errors;
 mod messages;
 mod mongodb;
 mod outages;
+mod privileges;
 mod processes;
+mod secrecy;
 mod support;
 mod support_works;

@@ -31,8 +31,8 @@ pub(super) async fn connect(url: &str) -> Result<DynamoBackend> {
     Ok(backend)
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Parts {
+#[derive(Default)]
+pub(super) struct Parts {
     region: Option<String>,
     table: String,
     endpoint: Option<Url>,
@@ -41,11 +41,12 @@ struct Parts {
 }
 
 impl Parts {
-    fn parse(url: &str) -> Result<Self> {
+    pub(super) fn parse(url: &str) -> Result<Self> {
         let url = Url::parse(url).map_err(|error| {
             invalid("the DynamoDB URL cannot be read: write dynamodb://eu-west-1/locks")
                 .with_source(error)
         })?;
+        refuse_credentials(&url)?;
         let table = url.path().trim_matches('/').to_owned();
         if table.is_empty() || table.contains('/') {
             return Err(invalid(
@@ -61,21 +62,22 @@ impl Parts {
             ..Self::default()
         };
         let (mut sort_name, mut sort_value) = (None, None);
+        // An option that is not known is not named: it may be a piece of a password that is not percent-encoded.
         for (name, value) in url.query_pairs() {
             let value = value.into_owned();
             match name.as_ref() {
                 _ if value.is_empty() => {
-                    return Err(invalid(format!("the option `{name}` of the URL is empty")));
+                    return Err(invalid("an option of the DynamoDB URL is empty"));
                 }
                 "endpoint" => parts.endpoint = Some(endpoint(&value)?),
                 "partition_key" => parts.partition_key = Some(value),
                 "sort_key" => sort_name = Some(value),
                 "sort_value" => sort_value = Some(value),
                 _ => {
-                    return Err(invalid(format!(
-                        "the DynamoDB URL has an option `{name}`: known are endpoint, partition_key, sort_key and \
-                         sort_value"
-                    )));
+                    return Err(invalid(
+                        "the DynamoDB URL has an option that is none of endpoint, partition_key, sort_key and \
+                         sort_value",
+                    ));
                 }
             }
         }
@@ -93,12 +95,24 @@ impl Parts {
 }
 
 fn endpoint(text: &str) -> Result<Url> {
-    Url::parse(text)
+    let url = Url::parse(text)
         .ok()
         .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
         .ok_or_else(|| {
             invalid("the option `endpoint` is no URL: write endpoint=http://localhost:8000")
-        })
+        })?;
+    refuse_credentials(&url)?;
+    Ok(url)
+}
+
+/// They would not be used, and an endpoint is what the SDK tells its logs.
+fn refuse_credentials(url: &Url) -> Result<()> {
+    if url.username().is_empty() && url.password().is_none() {
+        return Ok(());
+    }
+    Err(invalid(
+        "a DynamoDB URL has no user and no password: the SDK's default chain finds the credentials",
+    ))
 }
 
 fn is_loopback(endpoint: &Url) -> bool {
@@ -135,12 +149,17 @@ mod tests {
                 "dynamodb://eu-west-1/locks?endpoint=nowhere",
                 "endpoint=http://",
             ),
-            ("dynamodb://eu-west-1/locks?colour=red", "`colour`"),
+            ("dynamodb://eu-west-1/locks?colour=red", "none of endpoint"),
+            ("dynamodb://key:secret@eu-west-1/locks", "default chain"),
+            (
+                "dynamodb:///locks?endpoint=http://key:secret@localhost",
+                "default chain",
+            ),
             ("dynamodb://eu-west-1/locks?sort_key=sk", "belong together"),
             ("dynamodb://eu-west-1/locks?partition_key=", "is empty"),
             ("dynamodb://[/locks", "cannot be read"),
         ] {
-            let error = Parts::parse(url).unwrap_err();
+            let error = Parts::parse(url).err().unwrap();
             assert!(error.to_string().contains(says), "{url}: {error}");
         }
     }

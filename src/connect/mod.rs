@@ -2,6 +2,8 @@
 
 #[cfg(feature = "aws-config")]
 mod dynamodb;
+#[cfg(all(test, feature = "mongodb", feature = "aws-config"))]
+mod fuzz;
 #[cfg(feature = "mongodb")]
 mod mongodb;
 

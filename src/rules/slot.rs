@@ -69,5 +69,6 @@ fn start(slot: Slot, time: &ServerTime) -> Result<Timestamp, Duration> {
 
 fn floor(time: Timestamp, period: Duration) -> Timestamp {
     let period = i64::try_from(period.as_millis()).unwrap_or(i64::MAX).max(1);
-    Timestamp::from_millis(time.as_millis() - time.as_millis().rem_euclid(period))
+    let since = time.as_millis().rem_euclid(period);
+    Timestamp::from_millis(time.as_millis().saturating_sub(since))
 }

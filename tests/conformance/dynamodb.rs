@@ -10,6 +10,10 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use doclock::conformance::{Damage, Field, Fixture};
 use doclock::{Backend, DynamoBackend, Key};
 
+use crate::privileges::divided::Divided;
+use crate::privileges::dynamodb as privileges;
+use crate::privileges::dynamodb::Policy;
+
 const TABLE: &str = "doclock-conformance";
 
 pub struct Dynamo {
@@ -19,14 +23,11 @@ pub struct Dynamo {
 
 impl Dynamo {
     pub async fn at(url: &str) -> Self {
-        let client = client(url);
-        DynamoBackend::new(client.clone(), TABLE)
-            .setup()
-            .await
-            .unwrap();
+        let setup = privileges::client(url, Policy::setup());
+        DynamoBackend::new(setup, TABLE).setup().await.unwrap();
         Self {
             url: url.to_owned(),
-            client,
+            client: client(url),
         }
     }
 
@@ -58,7 +59,11 @@ fn text(value: &str) -> AttributeValue {
 #[async_trait]
 impl Fixture for Dynamo {
     async fn connect(&self) -> Arc<dyn Backend> {
-        Arc::new(DynamoBackend::new(client(&self.url), TABLE))
+        let backend = |policy| DynamoBackend::new(privileges::client(&self.url, policy), TABLE);
+        Arc::new(Divided {
+            run_time: backend(Policy::run_time()),
+            setup: backend(Policy::setup()),
+        })
     }
 
     async fn purge(&self, key: &Key) {

@@ -7,36 +7,61 @@ use async_trait::async_trait;
 use doclock::conformance::{Damage, Field, Fixture};
 use doclock::{Backend, Key, MongoBackend};
 use mongodb::bson::{Document, RawDocumentBuf, doc};
-use mongodb::{Client, Collection};
+use mongodb::{Client, Collection, Database};
 
-const DATABASE: &str = "doclock_conformance";
+use crate::privileges::divided::Divided;
+use crate::privileges::mongodb as privileges;
+use crate::support::servers;
 
 pub struct Mongo {
+    /// The backend's, which may have fewer rights than the fixture.
     url: String,
-    client: Client,
+    /// The one to set up by.
+    setup: String,
+    database: Database,
 }
 
 impl Mongo {
     pub async fn at(url: &str) -> Self {
         let client = Client::with_uri_str(url).await.unwrap();
-        let backend = MongoBackend::new(client.database(DATABASE));
-        backend.setup().await.unwrap();
+        let database = client.database("doclock_conformance");
+        MongoBackend::new(database.clone()).setup().await.unwrap();
         Self {
             url: url.to_owned(),
-            client,
+            setup: url.to_owned(),
+            database,
+        }
+    }
+
+    /// With the rights that the page on safety names, and no others.
+    pub async fn with_least_privilege() -> Self {
+        let root = servers::mongodb_auth_url();
+        let client = Client::with_uri_str(root).await.unwrap();
+        let setup = privileges::url("lockerSetup");
+        privileges::backend(&setup).await.setup().await.unwrap();
+        Self {
+            url: privileges::url("locker"),
+            setup,
+            database: client.database(privileges::DATABASE),
         }
     }
 
     fn raw<T: Send + Sync>(&self) -> Collection<T> {
-        self.client.database(DATABASE).collection("locks")
+        self.database.collection("locks")
     }
 }
 
 #[async_trait]
 impl Fixture for Mongo {
     async fn connect(&self) -> Arc<dyn Backend> {
-        let client = Client::with_uri_str(&self.url).await.unwrap();
-        Arc::new(MongoBackend::new(client.database(DATABASE)))
+        let backend = async |url| {
+            let client = Client::with_uri_str(url).await.unwrap();
+            MongoBackend::new(client.database(self.database.name()))
+        };
+        Arc::new(Divided {
+            run_time: backend(&self.url).await,
+            setup: backend(&self.setup).await,
+        })
     }
 
     async fn purge(&self, key: &Key) {
@@ -76,7 +101,7 @@ impl Fixture for Mongo {
     async fn silent(&self) -> Arc<dyn Backend> {
         let url = format!("mongodb://127.0.0.1:{}/", super::silent_port());
         let client = Client::with_uri_str(url).await.unwrap();
-        Arc::new(MongoBackend::new(client.database(DATABASE)))
+        Arc::new(MongoBackend::new(client.database(self.database.name())))
     }
 }
 

@@ -1,7 +1,10 @@
 //! What is no well-formed record is refused, with the field's name, and stays as it is.
 
 use aws_sdk_dynamodb::types::AttributeValue::{Bool, L, M, Null};
-use doclock::{Backend, Error, ErrorKind, LeaseId, Mode, ReleaseRequest, RenewRequest};
+use doclock::{
+    Backend, Error, ErrorKind, LeaseId, Mode, ReleaseRequest, RenewRequest, Slot, SlotStart,
+    Timestamp,
+};
 
 use super::*;
 
@@ -18,14 +21,44 @@ on_both! {
             let mut item = broken.item;
             item.insert("pk".into(), text(&key));
             server.put(&table, item.clone()).await?;
+            // DynamoDB writes numbers in its own way.
+            let before = server.item(&table, &key).await?;
             for (operation, error) in refusals(&backend, &key).await? {
                 let what = format!("{operation} of {} in {item:?}: {error}", broken.field);
                 assert_eq!(error.kind(), ErrorKind::CorruptRecord, "{what}");
                 assert!(error.to_string().contains(&format!("field `{}`", broken.field)), "{what}");
             }
-            assert_eq!(server.item(&table, &key).await?.as_ref(), Some(&item), "{}", broken.field);
+            assert_eq!(server.item(&table, &key).await?, before, "{}", broken.field);
         }
         assert_eq!(backend.list("broken", None).await?.records, []);
+    }
+
+    /// A number that cannot be raised by one and read again is not raised.
+    async fn the_end_of_a_range_is_not_passed(server: Server) {
+        let (backend, table) = server.backend().await?;
+        granted(&backend, &request("warm-up", Mode::Exclusive)?).await?;
+        for field in ["rev", "token"] {
+            let most = |item| with(item, field, number(i64::MAX));
+            for (key, mut item) in [("free", most(free())), ("held", most(held_by_somebody()))] {
+                item.insert("pk".into(), text(key));
+                server.put(&table, item.clone()).await?;
+                let mine = somebodys(key)?;
+                let ended = [
+                    backend.acquire(&request(key, Mode::Exclusive)?).await.err(),
+                    backend.acquire(&request(key, Mode::Shared)?).await.err(),
+                    backend.acquire(&fair(key, Mode::Exclusive)?).await.err(),
+                    backend.renew(&RenewRequest::new(&mine, 11, 9)).await.err(),
+                    backend.release(&ending(&mine)).await.err(),
+                ];
+                for error in ended {
+                    let error = error.with_context(|| format!("{field} of {key} was raised"))?;
+                    assert_eq!(error.kind(), ErrorKind::CorruptRecord, "{error}");
+                    assert!(error.to_string().contains(&format!("`{field}` is at the end")), "{error}");
+                }
+                assert_eq!(server.item(&table, key).await?.as_ref(), Some(&item), "{field}");
+                record(&backend, &mine.key).await?;
+            }
+        }
     }
 
     /// The same items without what is broken in them are records.
@@ -66,6 +99,12 @@ async fn refusals(backend: &DynamoBackend, key: &str) -> Result<Vec<(&'static st
             errors.push(("acquire", backend.acquire(&mine).await.err()));
         }
     }
+    let mut upgrade = somebodys(key)?;
+    upgrade.replaces = Some(std::mem::replace(&mut upgrade.id, LeaseId::random()));
+    errors.push(("change the mode", backend.acquire(&upgrade).await.err()));
+    let mut run = request(key, Mode::Exclusive)?;
+    run.slot = Some(Slot::new(SlotStart::At(Timestamp::default())));
+    errors.push(("run", backend.acquire(&run).await.err()));
     errors.push((
         "queue up",
         backend.acquire(&fair(key, Mode::Exclusive)?).await.err(),
@@ -81,9 +120,15 @@ async fn refusals(backend: &DynamoBackend, key: &str) -> Result<Vec<(&'static st
     errors.push(("acquire again", backend.acquire(&mine).await.err()));
     let renewal = RenewRequest::new(&mine, 11, 9);
     errors.push(("renew", backend.renew(&renewal).await.err()));
+    let mut many = backend.renew_many(&[renewal]).await;
+    errors.push(("renew many", many.pop().context("no outcome")?.err()));
     let release = ReleaseRequest::new(&mine.key, &mine.owner, &mine.id);
     errors.push(("release", backend.release(&release).await.err()));
     errors.push(("inspect", backend.inspect(&mine.key).await.err()));
+    errors.push((
+        "force_release",
+        backend.force_release(&mine.key).await.err(),
+    ));
     let found = errors.into_iter().map(|(operation, error)| {
         let error = error.with_context(|| format!("{operation} `{key}` succeeded"))?;
         Ok((operation, error))
@@ -129,24 +174,26 @@ fn broken_records() -> Vec<Broken> {
         }
     }
     for field in [
+        "v",
         "rev",
         "token",
+        "limit",
         "free_at",
         "slot_started",
         "slot_done",
         "pinned",
         "purge_at",
     ] {
-        all.push(broken(with(free(), field, number(-1)), field));
-        all.push(broken(with(free(), field, text("1")), field));
+        for value in no_counts() {
+            all.push(broken(with(free(), field, value), field));
+        }
     }
     for (field, value) in [
         ("v", number(2)),
-        ("v", text("1")),
         ("mode", text("owl")),
         ("limit", number(3)),
         ("limit", number("0.5")),
-        ("token", number(1_u128 << 100)),
+        ("limit", number(i64::MAX)),
         ("state", number(1)),
         ("closed", number(1)),
     ] {
@@ -182,8 +229,12 @@ fn broken_entries() -> Vec<Broken> {
         ));
     }
     for field in ["acquired_at", "expires_at", "ttl_ms", "seq"] {
-        let negative = held_with(with(entry(), field, number(-5)));
-        all.push(broken(negative, &entry_field(field)));
+        for value in no_counts() {
+            all.push(broken(
+                held_with(with(entry(), field, value)),
+                &entry_field(field),
+            ));
+        }
     }
     let stranger = held_with(with(entry(), "owner", text("somebody else")));
     all.push(broken(stranger, &entry_field("owner")));
@@ -212,14 +263,16 @@ fn broken_places() -> Vec<Broken> {
             &path,
         ));
     }
-    for field in times {
-        let negative = queued_with(with(place(), field, number(-5)), number(3));
-        all.push(broken(negative, &format!("queue.{HASH}.{field}")));
+    for field in times.into_iter().chain(["limit"]) {
+        for value in no_counts() {
+            let item = queued_with(with(place(), field, value), number(3));
+            all.push(broken(item, &format!("queue.{HASH}.{field}")));
+        }
     }
     for (field, value) in [
         ("owner", text("somebody else")),
         ("mode", text("owl")),
-        ("mode", text("permit")),
+        ("limit", number(257)),
     ] {
         let item = queued_with(with(place(), field, value), number(3));
         all.push(broken(item, &format!("queue.{HASH}.{field}")));
@@ -231,6 +284,17 @@ fn broken_places() -> Vec<Broken> {
     let unordered = with(queued_with(place(), number(3)), "tickets", M(Item::new()));
     all.push(broken(unordered, &format!("tickets.{HASH}")));
     all
+}
+
+/// Text, and numbers that this crate never writes. DynamoDB has no NaN and no infinity, and a fraction passes for a number
+/// where nobody reads it.
+fn no_counts() -> [AttributeValue; 4] {
+    [
+        text("1"),
+        number(-5),
+        number(1_u128 << 100),
+        number("1E125"),
+    ]
 }
 
 fn broken(item: Item, field: &str) -> Broken {

@@ -34,6 +34,9 @@ async fn every_call_refuses(locks: &Fixture, key: &Key, field: &str) -> Result<(
         refused(locks.backend.acquire(&acquire).await, field).context("acquire as `o`")?;
         // As the one who waits in the queue.
         (acquire.owner, acquire.id) = (Owner::new("w")?, LeaseId::new("i")?);
+        acquire.replaces = Some(LeaseId::new(ID)?);
+        refused(locks.backend.acquire(&acquire).await, field).context("change the mode")?;
+        acquire.replaces = None;
         (acquire.queueing, acquire.seq) = (Queueing::Fair, 9);
         refused(locks.backend.acquire(&acquire).await, field).context("join")?;
         acquire.queued = true;
@@ -57,12 +60,15 @@ async fn every_call_refuses(locks: &Fixture, key: &Key, field: &str) -> Result<(
         acquire.id = id.clone();
         let renewal = RenewRequest::new(&acquire, 41, 9);
         refused(locks.backend.renew(&renewal).await, field).context("renew")?;
+        let mut many = locks.backend.renew_many(&[renewal]).await;
+        refused(many.pop().context("no outcome")?, field).context("renew many")?;
         let mut release = ReleaseRequest::new(key, &acquire.owner, &id);
         refused(locks.backend.release(&release).await, field).context("release")?;
         release.queued = true;
         release.slot_done = Some(Timestamp::default());
         refused(locks.backend.release(&release).await, field).context("leave")?;
     }
+    refused(locks.backend.force_release(key).await, field).context("force_release")?;
     refused(locks.backend.inspect(key).await, field).context("inspect")
 }
 
@@ -73,7 +79,7 @@ async fn broken_documents_are_named_and_left_alone() -> Result<()> {
         .into_iter()
         .chain(of_the_elements())
         .collect();
-    assert!(cases.len() > 100, "{}", cases.len());
+    assert!(cases.len() > 200, "{}", cases.len());
     let each = cases.iter().enumerate();
     let each = each.map(async |(index, (field, document))| {
         let key = Key::new(format!("k{index}"))?;

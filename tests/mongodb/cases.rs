@@ -14,6 +14,18 @@ fn null() -> Bson {
     Bson::Null
 }
 
+/// What no field has, whatever it is: a double rounds, and a server compares all numbers with each other.
+fn no_numbers() -> [Bson; 2] {
+    let decimal = |text: &str| Bson::Decimal128(text.parse().unwrap());
+    [f64::NAN.into(), decimal("1E6144")]
+}
+
+/// As large as can be, where there is a limit.
+fn huge(field: &str) -> Option<Bson> {
+    let is_limited = ["v", "limit", "ttlMs"].contains(&field);
+    is_limited.then(|| i64::MAX.into())
+}
+
 fn without(mut document: Document, field: &str) -> Document {
     document.remove(field);
     document
@@ -63,19 +75,13 @@ pub fn of_the_record() -> Vec<Case> {
     for (field, values) in required {
         cases.push((field.to_owned(), without(free(), field)));
         cases.push((field.to_owned(), with(free(), field, null())));
-        cases.extend(
-            values
-                .into_iter()
-                .map(|value| (field.to_owned(), with(free(), field, value))),
-        );
+        let values = values.into_iter().chain(no_numbers()).chain(huge(field));
+        cases.extend(values.map(|value| (field.to_owned(), with(free(), field, value))));
     }
     for (field, values) in optional {
         cases.push((field.to_owned(), with(free(), field, null())));
-        cases.extend(
-            values
-                .into_iter()
-                .map(|value| (field.to_owned(), with(free(), field, value))),
-        );
+        let values = values.into_iter().chain(no_numbers()).chain(huge(field));
+        cases.extend(values.map(|value| (field.to_owned(), with(free(), field, value))));
     }
     cases.push(("limit".into(), with(free(), "mode", "exclusive".into())));
     // Somebody's own documents.
@@ -138,7 +144,7 @@ pub fn of_the_elements() -> Vec<Case> {
         broken(0, field, None);
         broken(0, field, Some(null()));
         broken(1, field, Some(null()));
-        for value in values {
+        for value in values.into_iter().chain(no_numbers()).chain(huge(field)) {
             broken(0, field, Some(value));
         }
     }
@@ -182,7 +188,8 @@ pub fn of_the_elements() -> Vec<Case> {
         ("seq", vec![(-1_i64).into(), 1.0.into(), "1".into()]),
     ];
     for (field, values) in names {
-        let broken = values.into_iter().chain([null()]);
+        let values = values.into_iter().chain(no_numbers()).chain(huge(field));
+        let broken = values.chain([null()]);
         let broken = broken.map(|value| with(waiter(), field, value));
         for broken in broken.chain([without(waiter(), field)]) {
             let queue = vec![Bson::from(broken)];

@@ -43,6 +43,17 @@ pub fn mongodb_url() -> &'static str {
         })
 }
 
+/// A node that wants a password, as root; beside it there are the users of the page on safety.
+pub fn mongodb_auth_url() -> &'static str {
+    static SERVER: Shared<ReplicaSet> = OnceLock::new();
+    shared("mongodb", &SERVER, async || {
+        let set = ReplicaSet::start_with_auth().await?;
+        let url = set.url();
+        crate::privileges::mongodb::make_users(&url).await?;
+        Ok((set, url))
+    })
+}
+
 /// A `mongod` without a replica set, always of our own.
 pub fn mongodb_standalone_url() -> &'static str {
     static SERVER: Shared<Standalone> = OnceLock::new();

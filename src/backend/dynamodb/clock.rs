@@ -23,6 +23,8 @@ use self::estimate::{Estimate, diverged};
 mod bounds;
 mod estimate;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;
 
 /// A `Date` header says whole seconds, so the true instant is up to this much later.

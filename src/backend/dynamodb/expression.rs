@@ -16,7 +16,7 @@ use super::record::{number, text};
 /// what it returns then decodes to the error.
 pub(super) const SHAPE: &str = "#v = :v \
     AND attribute_type(#holders, :map) AND attribute_type(#queue, :map) AND attribute_type(#tickets, :map) \
-    AND #token BETWEEN :zero AND :most AND #rev BETWEEN :zero AND :most \
+    AND #token BETWEEN :zero AND :last AND #rev BETWEEN :zero AND :last \
     AND ((#mode IN (:exclusive, :shared) AND #limit = :zero) \
         OR (#mode = :permit AND #limit BETWEEN :one AND :cap)) \
     AND (attribute_not_exists(#free_at) OR #free_at BETWEEN :zero AND :most) \
@@ -204,6 +204,8 @@ fn constant(word: &str) -> Option<AttributeValue> {
         "v" => number(FORMAT),
         "cap" => number(MAX_PARTIES),
         "most" => number(i64::MAX),
+        // What is raised by one stays readable.
+        "last" => number(i64::MAX - 1),
         "max_ttl" => number(MAX_TTL.as_millis()),
         "map" => text("M"),
         "text" => text("S"),

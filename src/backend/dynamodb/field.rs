@@ -5,7 +5,7 @@ use std::fmt::Display;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::time::Timestamp;
-use crate::{Error, Result};
+use crate::{Error, Mode, Result};
 
 use super::record::Item;
 
@@ -75,6 +75,17 @@ impl<'a> Fields<'a> {
     pub(super) fn whole_seconds(&self, name: &str) -> Result<Timestamp> {
         let seconds = self.integer(name)?;
         Ok(Timestamp::from_millis(seconds.saturating_mul(1000)))
+    }
+
+    pub(super) fn mode(&self) -> Result<Mode> {
+        let (mode, limit) = (self.text("mode")?, self.integer("limit")?);
+        Mode::from_record(mode, limit).map_err(|_| match mode {
+            "exclusive" | "shared" | "permit" => self.wrong(
+                "limit",
+                format_args!("is {limit}, which does not fit the mode"),
+            ),
+            _ => self.wrong("mode", "is none that this version knows"),
+        })
     }
 
     pub(super) fn entries(&self, name: &str) -> Result<Fields<'a>> {

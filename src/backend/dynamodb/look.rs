@@ -9,7 +9,7 @@ use crate::{Error, ErrorKind, Key, LockRecord, Result};
 
 use super::DynamoBackend;
 use super::acquire::{Attempt, is_verified};
-use super::record::{Item, decode, lingers};
+use super::record::{Item, decode_to_raise, lingers};
 use super::renew::TRIES;
 
 impl Attempt<'_> {
@@ -38,7 +38,7 @@ impl Attempt<'_> {
     /// What an answer shows, with a time to judge it by.
     async fn seen(&self, request: &AcquireRequest, mut item: Option<Item>) -> Result<Seen> {
         for _ in 0..TRIES {
-            let record = item.as_ref().map(decode).transpose()?;
+            let record = item.as_ref().map(decode_to_raise).transpose()?;
             if let Some(time) = self.backend.judging_time(record.is_some()) {
                 if request.slot.is_some() && !is_verified(&time) {
                     return Err(no_time("no slot is judged"));
@@ -88,7 +88,7 @@ impl DynamoBackend {
             Some(item) => Some(item),
             None => self.read(key, true, Some(timeout)).await?,
         };
-        item.as_ref().map(decode).transpose()
+        item.as_ref().map(decode_to_raise).transpose()
     }
 }
 

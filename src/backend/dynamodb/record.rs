@@ -7,9 +7,12 @@ use sha2::{Digest, Sha256};
 
 use crate::record::{FORMAT, Label, Payload};
 use crate::time::Timestamp;
-use crate::{Claimant, Error, Holder, LeaseId, LockRecord, Mode, Owner, Result, Ttl, Waiter};
+use crate::{Claimant, Error, Holder, LeaseId, LockRecord, Owner, Result, Ttl, Waiter};
 
 use super::field::Fields;
+
+#[cfg(test)]
+mod fuzz;
 
 /// An item, or a map within one.
 pub(super) type Item = HashMap<String, AttributeValue>;
@@ -58,8 +61,7 @@ pub(super) fn decode(item: &Item) -> Result<LockRecord> {
     if version != FORMAT {
         return Err(Error::corrupt("v", format_args!("is {version}")));
     }
-    let mode = Mode::from_record(item.text("mode")?, item.integer("limit")?)?;
-    let mut record = LockRecord::new(mode);
+    let mut record = LockRecord::new(item.mode()?);
     record.rev = item.unsigned("rev")?;
     record.token = item.unsigned("token")?;
     record.holders = holders(&item.entries("holders")?)?;
@@ -71,6 +73,17 @@ pub(super) fn decode(item: &Item) -> Result<LockRecord> {
     record.pinned = item.optional("pinned", Fields::whole_seconds)?;
     record.state = item.optional("state", payload)?;
     record.purge_at = item.optional("purge_at", Fields::whole_seconds)?;
+    Ok(record)
+}
+
+/// Reads a record that is to be written again, with higher numbers: they must be readable afterwards.
+pub(super) fn decode_to_raise(item: &Item) -> Result<LockRecord> {
+    let record = decode(item)?;
+    for (field, number) in [("rev", record.rev), ("token", record.token)] {
+        if number >= i64::MAX.unsigned_abs() {
+            return Err(Error::corrupt(field, "is at the end of its range"));
+        }
+    }
     Ok(record)
 }
 
@@ -123,8 +136,7 @@ fn queue(entries: &Fields<'_>, tickets: &Fields<'_>) -> Result<Vec<Waiter>> {
         let entry = entries.entries(key)?;
         let waiter = Waiter::new(
             claimant(key, &entry)?,
-            Mode::from_record(entry.text("mode")?, entry.integer("limit")?)
-                .map_err(|_| entry.wrong("mode", "does not fit its limit"))?,
+            entry.mode()?,
             entry.time("enqueued_at")?,
             entry.time("expires_at")?,
             ttl(&entry)?,

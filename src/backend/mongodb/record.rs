@@ -7,6 +7,9 @@ use crate::record::{FORMAT, Label, Payload};
 use crate::time::Timestamp;
 use crate::{Claimant, Error, Holder, LeaseId, LockRecord, Owner, Result, Waiter};
 
+#[cfg(test)]
+mod fuzz;
+
 /// The fields that this crate writes. All others are the user's: kept, and never read.
 pub(super) const FIELDS: [&str; 15] = [
     "v",
