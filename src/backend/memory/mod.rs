@@ -1,7 +1,7 @@
 //! The reference: the rules and a map.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,6 +12,7 @@ use super::{
 };
 use crate::record::ListPage;
 use crate::rules::{self, Released, Renewed, ServerTime, Verdict};
+use crate::sync::{Mutex, MutexGuard};
 use crate::time::{Clock, SystemClock, Timestamp};
 use crate::{Key, LockRecord, Result};
 

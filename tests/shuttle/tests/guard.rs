@@ -13,12 +13,12 @@ use doclock::{ErrorKind, Lease, LockClient};
 use shuttle::future::{block_on, spawn};
 use tokio::task::yield_now;
 
-use world::{TTL, Ticking, World, explore};
+use world::{World, explore};
 
 /// Whoever sees that it is not held never sees it held again.
 async fn watch(lease: Arc<Lease>) {
     let mut held = true;
-    for _ in 0..8 {
+    for _ in 0..30 {
         let now = lease.is_held();
         assert!(held || !now, "a lost lease came back");
         held = now;
@@ -36,7 +36,7 @@ fn a_lost_lease_never_comes_back() {
             let tasks = [
                 spawn(watch(Arc::clone(&lease))),
                 spawn(watch(Arc::clone(&lease))),
-                spawn(world.clock.clone().pass(12)),
+                spawn(world.clock.clone().pass(2, 3)),
             ];
             let lost = spawn(lease.lost());
             for _ in 0..3 {
@@ -61,7 +61,7 @@ fn two_clients_never_believe_at_once() {
             let world = World::new();
             let one = Arc::new(world.lock(&world.client()).acquire().await.unwrap());
             let other = spawn(take_and_compare(world.clone(), Arc::clone(&one)));
-            let clock = spawn(world.clock.clone().pass(16));
+            let clock = spawn(world.clock.clone().pass(16, 1));
             watch(Arc::clone(&one)).await;
             clock.await.unwrap();
             other.await.unwrap();
@@ -73,7 +73,7 @@ async fn take_and_compare(world: World, first: Arc<Lease>) {
     let client = world.client();
     for _ in 0..6 {
         if let Ok(Some(second)) = world.lock(&client).try_acquire().await {
-            // Nobody else runs in between: both answers are of one instant.
+            // Who holds when asked second has held since before the first was asked.
             let (one, other) = (first.is_held(), second.is_held());
             assert!(!(one && other), "two hold");
             assert!(second.token() > first.token());
@@ -99,7 +99,7 @@ fn what_is_released_or_dropped_is_free() {
                     lease.release().await
                 })
             };
-            let clock = spawn(world.clock.clone().pass(1));
+            let clock = spawn(world.clock.clone().pass(1, 1));
             renewing.await.unwrap().unwrap();
             clock.await.unwrap();
             let next = world.lock(&world.client()).try_acquire().await.unwrap();
@@ -182,18 +182,4 @@ fn an_owner_that_tasks_share_holds_once() {
             }
         });
     });
-}
-
-#[test]
-fn time_passes_as_the_clock_says() {
-    let clock = Ticking::default();
-    let before = doclock::Clock::now(&clock);
-    block_on_alone(clock.clone().pass(4));
-    let after = doclock::Clock::now(&clock);
-    assert_eq!(after.monotonic - before.monotonic, TTL);
-}
-
-fn block_on_alone(future: impl Future<Output = ()> + Send + 'static) {
-    let cell = std::sync::Mutex::new(Some(future));
-    shuttle::check_random(move || block_on(cell.lock().unwrap().take().unwrap()), 1);
 }

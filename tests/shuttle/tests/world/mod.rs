@@ -14,7 +14,7 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, MaxSteps, Runner};
 use tokio::task::yield_now;
 
-pub const TTL: Duration = Duration::from_secs(4);
+const TTL: Duration = Duration::from_secs(4);
 /// So many orders of each kind.
 const ORDERS: usize = 500;
 /// Nothing takes as many: who does waits for ever.
@@ -33,10 +33,10 @@ pub fn explore(test: impl Fn() + Send + Sync + Clone + 'static) {
 pub struct Ticking(Arc<AtomicU64>);
 
 impl Ticking {
-    /// Goes on by so many quarters of a ttl.
-    pub async fn pass(self, quarters: u64) {
-        for _ in 0..quarters {
-            self.0.fetch_add(1, Ordering::SeqCst);
+    /// Goes on by so many quarters of a ttl, so many times.
+    pub async fn pass(self, times: usize, quarters: u64) {
+        for _ in 0..times {
+            self.0.fetch_add(quarters, Ordering::SeqCst);
             yield_now().await;
         }
     }
@@ -44,6 +44,8 @@ impl Ticking {
 
 impl Clock for Ticking {
     fn now(&self) -> Moment {
+        // Time passes between any two looks at it.
+        shuttle::thread::yield_now();
         let quarters = self.0.load(Ordering::SeqCst);
         let monotonic = TTL / 4 * u32::try_from(quarters).unwrap();
         Moment {
