@@ -87,8 +87,8 @@ impl Lock {
 
     /// Who holds, to take one's own lock over after a restart: another process with the same owner is granted at once,
     /// and this lease is lost. Choose one only if its predecessor is certainly dead (a Lambda's request id, a
-    /// stateful set's ordinal), and take the key always in the same mode: a lease of another one is waited for until it
-    /// expires. Tasks of one client that use the same owner wait for each other.
+    /// stateful set's ordinal), and take the key always in the same mode: a lease of another one is waited for like
+    /// anybody's. Tasks of one client that use the same owner wait for each other.
     pub fn owner(mut self, owner: impl Into<String>) -> Self {
         self.owner = Some(owner.into());
         self

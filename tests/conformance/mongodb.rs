@@ -11,7 +11,6 @@ use mongodb::{Client, Collection, Database};
 
 use crate::privileges::divided::Divided;
 use crate::privileges::mongodb as privileges;
-use crate::support::servers;
 
 pub struct Mongo {
     /// The backend's, which may have fewer rights than the fixture.
@@ -35,7 +34,7 @@ impl Mongo {
 
     /// With the rights that the page on safety names, and no others.
     pub async fn with_least_privilege() -> Self {
-        let root = servers::mongodb_auth_url();
+        let root = privileges::root_url();
         let client = Client::with_uri_str(root).await.unwrap();
         let setup = privileges::url("lockerSetup");
         privileges::backend(&setup).await.setup().await.unwrap();

@@ -1,12 +1,15 @@
 //! MongoDB: users with exactly the page's roles.
 
+use std::sync::OnceLock;
+
 use anyhow::{Context, Result};
 use doclock::{Backend, Error, ErrorKind, Key, MongoBackend};
 use mongodb::bson::{self, Bson, Document, doc};
 use mongodb::{Client, Database};
 
 use super::blocks;
-use crate::support::servers;
+use crate::support::replica_set::ReplicaSet;
+use crate::support::servers::{self, Shared, shared};
 
 /// The database and the collection that the page gives the rights on.
 pub const DATABASE: &str = "app";
@@ -18,8 +21,19 @@ fn role(setup: bool) -> Document {
     bson::to_document(&role).expect("a document")
 }
 
+/// A node that wants a password, as root; beside it there are the page's users.
+pub fn root_url() -> &'static str {
+    static SERVER: Shared<ReplicaSet> = OnceLock::new();
+    shared("mongodb", &SERVER, async || {
+        let set = ReplicaSet::start_with_auth().await?;
+        let url = set.url();
+        make_users(&url).await?;
+        Ok((set, url))
+    })
+}
+
 /// Makes a user of the same name for each of the page's roles.
-pub async fn make_users(root: &str) -> Result<()> {
+async fn make_users(root: &str) -> Result<()> {
     let admin = Client::with_uri_str(root).await?.database("admin");
     for setup in [false, true] {
         make_user(&admin, role(setup)).await?;
@@ -37,7 +51,7 @@ async fn make_user(admin: &Database, role: Document) -> Result<String> {
 
 /// Where one of these users is asked for its password.
 pub fn url(user: &str) -> String {
-    let root = servers::mongodb_auth_url();
+    let root = root_url();
     let url = root.replace("root:secret@", &format!("{user}:{PASSWORD}@"));
     assert!(url.contains(user), "{root} is not root's");
     url
@@ -80,7 +94,7 @@ fn without(action: &str, setup: bool) -> Result<Document> {
 }
 
 async fn user_without(action: &str, setup: bool) -> Result<MongoBackend> {
-    let root = Client::with_uri_str(servers::mongodb_auth_url()).await?;
+    let root = Client::with_uri_str(root_url()).await?;
     let admin = root.database("admin");
     let user = make_user(&admin, without(action, setup)?).await?;
     Ok(backend(&url(&user)).await)
@@ -140,7 +154,7 @@ async fn every_action_of_setup_is_needed() -> Result<()> {
     if servers::without("mongodb") {
         return Ok(());
     }
-    let root = Client::with_uri_str(servers::mongodb_auth_url()).await?;
+    let root = Client::with_uri_str(root_url()).await?;
     let left = root.database(DATABASE).collection::<Document>("locks");
     let probes = doc! { "_id": { "$regex": "^doclock-setup-", "$options": "i" } };
     for action in actions(true)? {

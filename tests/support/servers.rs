@@ -26,7 +26,7 @@ use super::{poll, raw};
 const NAMES: [&str; 4] = ["mongodb", "dynamodb-local", "dynoxide", "faketime"];
 
 /// A server with its URL, or why there is none: the second test to ask gets the same answer.
-type Shared<S> = OnceLock<Result<(S, String), String>>;
+pub type Shared<S> = OnceLock<Result<(S, String), String>>;
 
 /// A replica set: `DOCLOCK_TEST_MONGODB_URL`, or three nodes of our own.
 pub fn mongodb_url() -> &'static str {
@@ -41,17 +41,6 @@ pub fn mongodb_url() -> &'static str {
                 Ok((set, url))
             })
         })
-}
-
-/// A node that wants a password, as root; beside it there are the users of the page on safety.
-pub fn mongodb_auth_url() -> &'static str {
-    static SERVER: Shared<ReplicaSet> = OnceLock::new();
-    shared("mongodb", &SERVER, async || {
-        let set = ReplicaSet::start_with_auth().await?;
-        let url = set.url();
-        crate::privileges::mongodb::make_users(&url).await?;
-        Ok((set, url))
-    })
 }
 
 /// A `mongod` without a replica set, always of our own.
@@ -149,7 +138,7 @@ fn resolve(host: &str) -> Result<SocketAddr> {
 }
 
 /// Starts the server on a thread and runtime of its own: the caller may be inside any runtime, which ends with its test.
-fn shared<S: Send + Sync>(
+pub fn shared<S: Send + Sync>(
     name: &str,
     server: &'static Shared<S>,
     start: impl AsyncFnOnce() -> Result<(S, String)> + Send,
