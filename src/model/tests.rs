@@ -177,15 +177,18 @@ fn writes() -> Scenario {
     }
 }
 
-/// A lease outlasts one tick, and is taken over after three; if its writer was a tick behind, after one.
+/// An expired lease is taken over after two ticks, by when a `Date` has told of it.
 fn dates() -> Scenario {
     Scenario {
         tick: Duration::from_secs(3),
-        ttl: Duration::from_millis(3_400),
-        ticks: 3,
+        ttl: Duration::from_millis(400),
+        ticks: 2,
         ..Scenario::new("time by Dates", &[Role::of(Exclusive); 2]).by_dates()
     }
 }
+
+/// A lease that outlasts a tick; written by a clock that is one behind, it has expired by then.
+const OUTLASTS: Duration = Duration::from_millis(3_400);
 
 fn walls() -> Scenario {
     let faults = Faults {
@@ -196,6 +199,7 @@ fn walls() -> Scenario {
         exists: true,
         faults,
         ticks: 1,
+        ttl: OUTLASTS,
         ..dates()
     }
     .named("Dates, a wall clock that steps")
@@ -210,6 +214,7 @@ fn deleted() -> Scenario {
     Scenario {
         faults,
         ticks: 1,
+        ttl: OUTLASTS,
         ..dates()
     }
     .named("Dates, a record deleted")
@@ -225,6 +230,7 @@ fn lies() -> Scenario {
         exists: true,
         faults,
         ticks: 1,
+        ttl: OUTLASTS,
         ..dates()
     }
     .named("a Date that is wrong")
