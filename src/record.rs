@@ -443,6 +443,31 @@ mod tests {
     }
 
     #[test]
+    fn a_ttl_in_a_record_is_any_that_can_have_been_written() {
+        for good in [1, 86_400_000] {
+            assert_eq!(Ttl::from_record("ttl", good).unwrap().as_millis(), good);
+        }
+        for bad in [i64::MIN, -1, 0, 86_400_001] {
+            let error = Ttl::from_record("ttl", bad).unwrap_err();
+            assert!(error.to_string().contains("`ttl`"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_mode_and_its_limit_fit_each_other() {
+        for (name, limit, field) in [
+            ("exclusive", 1, "`limit`"),
+            ("shared", 2, "`limit`"),
+            ("permit", 0, "`limit`"),
+            ("permit", -1, "`limit`"),
+            ("other", 0, "`mode`"),
+        ] {
+            let error = Mode::from_record(name, limit).unwrap_err();
+            assert!(error.to_string().contains(field), "{name} {limit}: {error}");
+        }
+    }
+
+    #[test]
     fn payloads_are_checked_and_not_shown() {
         let payload = Payload::new(&["secret"]).unwrap();
         assert_eq!(format!("{payload:?}"), "Payload(10 bytes)");

@@ -239,6 +239,41 @@ mod tests {
     }
 
     #[test]
+    fn of_two_answers_to_one_attempt_the_later_rules() {
+        let mut renewal = Renewal::new(TTL, MARGIN);
+        let seq = renewal.send(at(0));
+        renewal.stands(&validity(seq));
+        renewal.stands(&Validity {
+            seq,
+            valid_for: secs(5),
+            refresh: true,
+        });
+        assert_eq!(renewal.left(at(0)), secs(2));
+    }
+
+    #[test]
+    fn an_attempt_sent_before_the_answer_to_an_earlier_one_counts() {
+        let mut renewal = Renewal::new(TTL, MARGIN);
+        let (first, second) = (renewal.send(at(0)), renewal.send(at(10)));
+        renewal.stands(&validity(first));
+        renewal.stands(&validity(second));
+        assert_eq!(renewal.left(at(10)), secs(27));
+    }
+
+    #[test]
+    fn less_than_half_is_nearly_spent() {
+        let mut renewal = Renewal::new(TTL, MARGIN);
+        let seq = renewal.send(at(0));
+        renewal.stands(&Validity {
+            seq,
+            valid_for: MARGIN + (TTL - MARGIN) / 2,
+            refresh: false,
+        });
+        assert!(!renewal.is_nearly_spent(at(0)));
+        assert!(renewal.is_nearly_spent(at(1)));
+    }
+
+    #[test]
     fn an_attempt_of_somebody_else_is_worth_nothing() {
         let mut renewal = Renewal::new(TTL, MARGIN);
         renewal.send(at(0));

@@ -127,3 +127,16 @@ impl Clock for SystemClock {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_shows_what_it_counts() {
+        assert_eq!(
+            Timestamp::from_millis(-7).to_string(),
+            "-7 ms since the epoch"
+        );
+    }
+}

@@ -319,6 +319,23 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_is_dropped_alone() {
+        let mut attempts = Attempts::default();
+        let [old, new, theirs, waits] = [0; 4].map(|_| LeaseId::random());
+        attempts.begin(attempt("o", &old, 1).0);
+        attempts.begin(attempt("p", &theirs, 1).0);
+        assert!(attempts.begin(attempt("o", &new, 1).0).is_none());
+        assert!(attempts.begin(attempt("p", &waits, 1).0).is_none());
+        attempts.abandon(&new);
+        for id in [&old, &theirs] {
+            attempts.land(id, 1, Ok(refused()));
+        }
+        let ready = attempts.ready();
+        let ids: Vec<_> = ready.iter().map(|request| &request.id).collect();
+        assert_eq!(ids, [&waits]);
+    }
+
+    #[test]
     fn what_waits_is_dropped_with_its_acquisition() {
         let mut attempts = Attempts::default();
         let [old, new, last] = [0; 3].map(|_| LeaseId::random());

@@ -22,6 +22,31 @@ async fn a_lease_renews_itself() {
     );
 }
 
+/// A renewal lets nobody in.
+#[tokio::test(start_paused = true)]
+async fn tasks_of_one_owner_wait_for_each_other_over_renewals() {
+    let world = World::new();
+    let first = world.lock().owner("o").acquire().await.unwrap();
+    let second = world.lock().owner("o").wait(Duration::MAX).acquire();
+    let second = tokio::spawn(second);
+    pass(3 * TTL).await;
+    assert!(first.is_held() && !second.is_finished());
+    first.release().await.unwrap();
+    assert!(second.await.unwrap().unwrap().is_held());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_shows_what_it_is_and_no_payload() {
+    let world = World::new();
+    let lock = world.lock().owner("o").data(&"secret");
+    let lease = lock.acquire().await.unwrap();
+    let shown = format!("{lease:?}");
+    for part in ["Lease", "\"k\"", "\"o\"", "Exclusive", "remaining: 27"] {
+        assert!(shown.contains(part), "{part} is not in {shown}");
+    }
+    assert!(shown.contains(&lease.token().to_string()) && !shown.contains("secret"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_thousand_leases_renew_themselves() {
     let world = World::new();

@@ -367,6 +367,23 @@ fn a_refusal_tells_when_there_may_be_room() {
     }
 }
 
+/// The dead in the queue are none to wait for.
+#[test]
+fn a_refusal_does_not_count_the_dead_who_queue() {
+    let mut seen = record(Exclusive, &[]);
+    seen.closed = Some(id("a1"));
+    seen.queue = vec![waiter("w1", -SKEW)];
+    let request = AcquireRequest {
+        queueing: Queueing::Never,
+        ..acquire("a1", Exclusive)
+    };
+    let (contention, _) = refused(&seen, &request, &exact());
+    assert_eq!(
+        (contention.reason, contention.free_in),
+        (Reason::Closed, Duration::MAX)
+    );
+}
+
 /// Not at once, or the refused would try again without a pause.
 #[test]
 fn a_refusal_by_a_queue_lasts_as_long_as_the_queue() {

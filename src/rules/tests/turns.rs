@@ -80,6 +80,23 @@ fn turns_are_taken_in_the_order_of_arrival() {
     }
 }
 
+/// Who comes without a place; but for who asked for one.
+#[test]
+fn a_newcomer_that_may_stand_beside_all_who_queue_is_granted() {
+    for (queue, wanted) in [(vec![Shared], Shared), (vec![PERMITS(3)], PERMITS(3))] {
+        let mut seen = record(wanted, &[holder("x1", TTL)]);
+        seen.queue = ahead(&queue);
+        let next = granted(Some(&seen), &acquire("a1", wanted), &exact());
+        assert_eq!((ids(&next), line(&next)), (vec!["x1", "a1"], vec!["b1"]));
+        let newcomer = AcquireRequest {
+            queueing: Queueing::Fair,
+            ..acquire("a1", wanted)
+        };
+        let (_, next) = queued(&seen, &newcomer, &exact());
+        assert_eq!(line(&next.unwrap()), ["b1", "a1"]);
+    }
+}
+
 #[test]
 fn those_behind_are_in_nobodys_way() {
     let mut seen = free(&[waiting("a1", PERMITS(5))]);
