@@ -79,19 +79,21 @@ impl Mode {
     ///
     /// [`ErrorKind::CorruptRecord`] for another name, or a limit that does not fit it.
     pub fn from_record(name: &str, limit: i64) -> Result<Self> {
-        let limit = u32::try_from(limit)
-            .ok()
-            .filter(|limit| *limit as usize <= MAX_PARTIES)
-            .ok_or_else(|| Error::corrupt("limit", format_args!("is {limit}")))?;
-        match (name, limit) {
-            ("exclusive", 0) => Ok(Self::Exclusive),
-            ("shared", 0) => Ok(Self::Shared),
-            ("permit", 1..) => Ok(Self::Permit { limit }),
-            ("exclusive" | "shared" | "permit", _) => Err(Error::corrupt(
-                "limit",
-                format_args!("is {limit} with mode {name}"),
-            )),
-            _ => Err(Error::corrupt("mode", "is none that this version knows")),
+        Self::checked(name, limit).map_err(|(field, what)| Error::corrupt(field, what))
+    }
+
+    /// The same, or which field is wrong, and how.
+    pub(crate) fn checked(name: &str, limit: i64) -> Result<Self, (&'static str, String)> {
+        let permits = u32::try_from(limit).ok();
+        let permits = permits.filter(|limit| *limit as usize <= MAX_PARTIES);
+        match (name, permits) {
+            ("exclusive", Some(0)) => Ok(Self::Exclusive),
+            ("shared", Some(0)) => Ok(Self::Shared),
+            ("permit", Some(limit @ 1..)) => Ok(Self::Permit { limit }),
+            ("exclusive" | "shared" | "permit", _) => {
+                Err(("limit", format!("is {limit}, which does not fit the mode")))
+            }
+            _ => Err(("mode", "is none that this version knows".into())),
         }
     }
 }

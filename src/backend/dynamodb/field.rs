@@ -79,13 +79,7 @@ impl<'a> Fields<'a> {
 
     pub(super) fn mode(&self) -> Result<Mode> {
         let (mode, limit) = (self.text("mode")?, self.integer("limit")?);
-        Mode::from_record(mode, limit).map_err(|_| match mode {
-            "exclusive" | "shared" | "permit" => self.wrong(
-                "limit",
-                format_args!("is {limit}, which does not fit the mode"),
-            ),
-            _ => self.wrong("mode", "is none that this version knows"),
-        })
+        Mode::checked(mode, limit).map_err(|(field, what)| self.wrong(field, what))
     }
 
     pub(super) fn entries(&self, name: &str) -> Result<Fields<'a>> {
