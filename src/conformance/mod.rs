@@ -339,6 +339,7 @@ cases! { $
         a_replaced_lease_is_lost
         a_late_duplicate_of_a_replaced_acquisition_is_refused
         a_take_over_keeps_the_later_expiry
+        a_lease_of_another_kind_is_not_taken_over
         a_sole_sharer_becomes_exclusive
         a_sharer_beside_others_does_not_become_exclusive;
     modes:

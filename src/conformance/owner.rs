@@ -83,6 +83,26 @@ pub async fn a_take_over_keeps_the_later_expiry(fixture: &dyn Fixture) {
     }
 }
 
+/// Unless it is named: a late request of an owner's former lease would let others in beside its newer one.
+pub async fn a_lease_of_another_kind_is_not_taken_over(fixture: &dyn Fixture) {
+    let scene = Scene::open(fixture, "own-other-kind").await;
+    for (held, wanted) in [
+        (Mode::Exclusive, Mode::Shared),
+        (Mode::Shared, Mode::Exclusive),
+        (Mode::Shared, Mode::Permit { limit: 2 }),
+    ] {
+        let scene = scene.beside("own-other-kind");
+        let mine = scene.request(held, LONG);
+        scene.granted(&mine).await;
+        let mut late = again(&mine);
+        late.mode = wanted;
+        let refusal = scene.held_untouched(&late).await;
+        assert_eq!(refusal.reason, Reason::Busy, "{refusal:?}");
+        late.replaces = Some(mine.id.clone());
+        scene.granted(&late).await;
+    }
+}
+
 /// A sole sharer may go on as the exclusive holder, and back: each is a take-over of its own lock.
 pub async fn a_sole_sharer_becomes_exclusive(fixture: &dyn Fixture) {
     let scene = Scene::open(fixture, "own-upgrade").await;

@@ -5,10 +5,11 @@ use super::line::{Asker, in_time};
 use super::scene::{LONG, Scene, again, renewal, retry};
 use crate::{AcquireRequest, Mode, Reason};
 
-/// The same owner's next acquisition, in another mode.
+/// The same owner's next acquisition, in another mode, in place of this one.
 fn becomes(request: &AcquireRequest, mode: Mode) -> AcquireRequest {
     let mut next = again(request);
     next.mode = mode;
+    next.replaces = Some(request.id.clone());
     next
 }
 
@@ -25,7 +26,7 @@ pub async fn an_upgrade_is_not_kept_waiting_by_the_queue(fixture: &dyn Fixture) 
         two.is_behind(scene).await?;
         let owners = [&one, &two].map(|asker| asker.request.owner.clone());
         let exclusive = becomes(&shared, Mode::Exclusive);
-        let downgraded = becomes(&shared, Mode::Shared);
+        let downgraded = becomes(&exclusive, Mode::Shared);
         let mut tokens = Vec::new();
         for request in [&exclusive, &downgraded] {
             tokens.push(scene.granted(request).await.token);
@@ -72,6 +73,7 @@ pub async fn a_takeover_takes_nobodys_place(fixture: &dyn Fixture) {
         ahead.queues(scene).await;
         let mut next = Asker::fair(scene, Mode::Exclusive);
         next.request.owner = mine.owner.clone();
+        next.request.replaces = Some(mine.id.clone());
         next.queues(scene).await;
         let mut behind = Asker::fair(scene, Mode::Exclusive);
         behind.queues(scene).await;
@@ -110,27 +112,24 @@ pub async fn a_permit_is_exchanged_for_one_of_another_limit(fixture: &dyn Fixtur
     scene.granted(&mine).await;
     scene.granted(&other).await;
     scene.held_untouched(&becomes(&mine, permit(1))).await;
+    let mut held = mine;
     for limit in [2, 3, 2] {
-        let next = becomes(&mine, permit(limit));
+        let next = becomes(&held, permit(limit));
         scene.granted(&next).await;
+        held = next;
         let record = scene.record().await;
         assert_eq!((record.mode, record.holders.len()), (permit(limit), 2));
     }
     scene.released(&other).await;
-    scene.granted(&becomes(&mine, permit(1))).await;
+    scene.granted(&becomes(&held, permit(1))).await;
 }
 
 /// What names the lease whose place it takes is granted where that one stands, and nowhere else: somebody may have been in
 /// between.
 pub async fn a_change_needs_the_lease_that_it_replaces(fixture: &dyn Fixture) {
-    let change = |of: &AcquireRequest, mode| {
-        let mut next = becomes(of, mode);
-        next.replaces = Some(of.id.clone());
-        next
-    };
     let scene = Scene::open(fixture, "upgrade-replaces").await;
     let reader = scene.shared(LONG);
-    let writer = change(&reader, Mode::Exclusive);
+    let writer = becomes(&reader, Mode::Exclusive);
     let refusal = scene.held(&writer).await;
     assert_eq!(refusal.reason, Reason::Replaced, "no record: {refusal:?}");
     assert_eq!(scene.inspect().await, None);
@@ -141,17 +140,17 @@ pub async fn a_change_needs_the_lease_that_it_replaces(fixture: &dyn Fixture) {
     let again = scene.granted(&retry(&writer, 2)).await;
     assert_eq!(again.token, second.token, "its answer was lost");
     for late in [
-        change(&reader, Mode::Exclusive),
-        change(&reader, Mode::Shared),
+        becomes(&reader, Mode::Exclusive),
+        becomes(&reader, Mode::Shared),
     ] {
         let refusal = scene.held_untouched(&late).await;
         assert_eq!(refusal.reason, Reason::Replaced, "taken over: {refusal:?}");
     }
-    let reader = change(&writer, Mode::Shared);
+    let reader = becomes(&writer, Mode::Shared);
     scene.granted(&reader).await;
     scene.released(&reader).await;
     for mode in [Mode::Exclusive, Mode::Shared] {
-        let refusal = scene.held_untouched(&change(&reader, mode)).await;
+        let refusal = scene.held_untouched(&becomes(&reader, mode)).await;
         assert_eq!(refusal.reason, Reason::Replaced, "released: {refusal:?}");
     }
 }
