@@ -286,6 +286,7 @@ on_both! {
         for mode in [Mode::Shared, Mode::Exclusive, Mode::Permit { limit: 2 }, Mode::Exclusive] {
             let mut next = request("key", mode)?;
             next.owner = last.owner.clone();
+            next.replaces = Some(last.id.clone());
             let (sent, grant) = server.count(granted(&backend, &next)).await;
             let grant = grant?;
             assert_eq!((sent, grant.token), (2, token + 1));
@@ -296,10 +297,12 @@ on_both! {
         // Not past another who shares.
         let mut downgraded = request("key", Mode::Shared)?;
         downgraded.owner = last.owner.clone();
+        downgraded.replaces = Some(last.id);
         granted(&backend, &downgraded).await?;
         granted(&backend, &request("key", Mode::Shared)?).await?;
         let mut upgrade = request("key", Mode::Exclusive)?;
         upgrade.owner = last.owner;
+        upgrade.replaces = Some(downgraded.id);
         let (sent, contention) = server.count(held(&backend, &upgrade)).await;
         assert_eq!((sent, contention?.reason), (1, Reason::Busy));
     }

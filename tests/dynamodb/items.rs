@@ -68,6 +68,7 @@ on_both! {
         assert_eq!(server.item(&table, "key").await?.as_ref(), Some(&item), "a refusal wrote");
         let mut heir = request("key", Mode::Shared)?;
         heir.owner = mine.owner;
+        heir.replaces = Some(mine.id);
         granted(&backend, &heir).await?;
         granted(&backend, &request("key", Mode::Shared)?).await?;
         backend.release(&ReleaseRequest::new(&heir.key, &heir.owner, &heir.id)).await?;

@@ -320,14 +320,17 @@ async fn an_upgrade_and_a_downgrade_are_two_requests_each() -> Result<()> {
     let shared = request("k", Mode::Shared);
     let first = locks.granted(&shared).await?;
     let mut tokens = vec![first.token];
+    let mut held = shared;
     for mode in [Mode::Exclusive, Mode::Shared] {
         let mut converted = request("k", mode);
-        converted.owner = shared.owner.clone();
+        converted.owner = held.owner;
+        converted.replaces = Some(held.id);
         locks.commands.take();
         tokens.push(locks.granted(&converted).await?.token);
         assert_eq!(locks.commands.take(), TWO, "{mode:?}");
         let record = locks.record(&converted).await?;
         assert_eq!((record.mode, record.holders.len()), (mode, 1));
+        held = converted;
     }
     assert!(tokens.is_sorted_by(|a, b| a < b), "{tokens:?}");
 
@@ -335,7 +338,10 @@ async fn an_upgrade_and_a_downgrade_are_two_requests_each() -> Result<()> {
     let mut last = request("k", Mode::Shared);
     locks.granted(&last).await?;
     last.mode = Mode::Exclusive;
-    last.id = request("k", Mode::Shared).id;
+    last.replaces = Some(std::mem::replace(
+        &mut last.id,
+        request("k", Mode::Shared).id,
+    ));
     locks.commands.take();
     locks.refused(&last).await?;
     assert_eq!(locks.commands.take(), ONE);
