@@ -266,7 +266,7 @@ mod tests {
         let seq = renewal.send(at(0));
         renewal.stands(&Validity {
             seq,
-            valid_for: MARGIN + (TTL - MARGIN) / 2,
+            valid_for: Duration::from_millis(16_500),
             refresh: false,
         });
         assert!(!renewal.is_nearly_spent(at(0)));
