@@ -96,11 +96,6 @@ impl Check {
         seq: u64,
         dated: Option<&Dated>,
     ) -> Validity {
-        let whole = Validity {
-            seq,
-            valid_for: self.scenario.ttl,
-            refresh: false,
-        };
         let expiry = dated.and_then(|dated| Some((dated, dated.expires_at?)));
         match (&world.clients[to.client].clock, expiry) {
             (Some(clock), Some((dated, expires_at))) if self.bug != Some(Bug::BelievesItsWrite) => {
@@ -108,7 +103,7 @@ impl Check {
                 let holder = Holder::new(None, expires_at, expires_at, self.ttl(), seq);
                 self.worth(latest, &holder)
             }
-            _ => whole,
+            _ => self.whole(seq),
         }
     }
 
@@ -116,11 +111,16 @@ impl Check {
     pub(super) fn recognised(&self, holder: &Holder, time: &ServerTime) -> Validity {
         match self.scenario.time {
             Time::Dates => self.worth(time.stamp, holder),
-            Time::Server => Validity {
-                seq: holder.seq,
-                valid_for: self.scenario.ttl,
-                refresh: false,
-            },
+            Time::Server => self.whole(holder.seq),
+        }
+    }
+
+    /// The whole ttl, from the send.
+    fn whole(&self, seq: u64) -> Validity {
+        Validity {
+            seq,
+            valid_for: self.scenario.ttl,
+            refresh: false,
         }
     }
 

@@ -335,15 +335,13 @@ async fn an_upgrade_and_a_downgrade_are_two_requests_each() -> Result<()> {
     assert!(tokens.is_sorted_by(|a, b| a < b), "{tokens:?}");
 
     // Not beside another sharer.
-    let mut last = request("k", Mode::Shared);
+    let last = request("k", Mode::Shared);
     locks.granted(&last).await?;
-    last.mode = Mode::Exclusive;
-    last.replaces = Some(std::mem::replace(
-        &mut last.id,
-        request("k", Mode::Shared).id,
-    ));
+    let mut upgrade = request("k", Mode::Exclusive);
+    upgrade.owner = last.owner;
+    upgrade.replaces = Some(last.id);
     locks.commands.take();
-    locks.refused(&last).await?;
+    locks.refused(&upgrade).await?;
     assert_eq!(locks.commands.take(), ONE);
     Ok(())
 }
