@@ -10,13 +10,13 @@ use crate::backend::{
     RenewRequest,
 };
 use crate::client::LockClient;
-use crate::lease::LeaseState;
+use crate::lease::{Hold, LeaseState};
 use crate::plan::Plan;
 use crate::renewal::{Renewal, Span};
 use crate::time::Moment;
 use crate::wait::{Backoff, Watch, in_line};
 use crate::worker::{Held, Worker};
-use crate::{Error, ErrorKind, Lease, LeaseId, Mode, Result};
+use crate::{Error, ErrorKind, LeaseId, Mode, Result};
 
 /// The shortest time that is worth an attempt.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -27,7 +27,7 @@ pub(crate) async fn acquire(
     client: &LockClient,
     mut plan: Plan,
     wait: Duration,
-) -> Result<Option<Lease>> {
+) -> Result<Option<Hold>> {
     let inner = client.inner();
     inner.worker.start()?;
     let waits = !wait.is_zero();
@@ -58,7 +58,7 @@ pub(crate) async fn convert(
     mut plan: Plan,
     length: Duration,
     turn: &mut Option<OwnedSemaphorePermit>,
-) -> Result<Option<Lease>> {
+) -> Result<Option<Hold>> {
     let inner = client.inner();
     plan.request.queueing = Queueing::Never;
     let budget = Span {
@@ -103,7 +103,7 @@ struct Acquisition<'a> {
 
 /// What to do after an attempt.
 enum Next {
-    Done(Lease),
+    Done(Hold),
     /// There is nothing to do in this slot any more.
     Skipped,
     /// Try again, after so long. With what to report if there is no time for it.
@@ -139,7 +139,7 @@ impl<'a> Acquisition<'a> {
         }
     }
 
-    async fn run(mut self, turn: &mut Option<OwnedSemaphorePermit>) -> Result<Option<Lease>> {
+    async fn run(mut self, turn: &mut Option<OwnedSemaphorePermit>) -> Result<Option<Hold>> {
         let mut last: Option<Setback> = None;
         loop {
             let left = self.budget.left(self.now());
@@ -274,7 +274,7 @@ impl<'a> Acquisition<'a> {
         grant: &Grant,
         granted: Moment,
         turn: Option<OwnedSemaphorePermit>,
-    ) -> Result<Lease> {
+    ) -> Result<Hold> {
         let Some(deadline) = self.renewal.deadline() else {
             return Err(Error::new(
                 ErrorKind::Other,
@@ -292,7 +292,7 @@ impl<'a> Acquisition<'a> {
             renewal: self.renewal.clone(),
             plan,
         })?;
-        Ok(Lease::new(lease, self.client.clone()))
+        Ok(Hold::new(lease, self.client.clone()))
     }
 
     fn now(&self) -> Moment {

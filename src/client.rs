@@ -13,7 +13,7 @@ use crate::record::ListPage;
 use crate::sync::Mutex;
 use crate::time::{Clock, SystemClock};
 use crate::worker::Worker;
-use crate::{Error, ErrorKind, Holder, Key, LockRecord, Mode, Owner, Result};
+use crate::{Error, ErrorKind, Holder, Key, LockRecord, Mode, Owner, Permit, Result, Shared};
 
 /// How long one request may take unless [`LockClientBuilder::request_timeout`] says otherwise.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -89,7 +89,7 @@ impl LockClient {
     /// # drop((reader, another));
     /// # Ok(()) }
     /// ```
-    pub fn shared(&self, key: impl Into<String>) -> Lock {
+    pub fn shared(&self, key: impl Into<String>) -> Lock<Shared> {
         Lock::new(self.clone(), key.into(), Mode::Shared)
     }
 
@@ -108,8 +108,14 @@ impl LockClient {
     /// # drop((permit, second));
     /// # Ok(()) }
     /// ```
-    pub fn semaphore(&self, key: impl Into<String>, limit: u32) -> Lock {
+    pub fn semaphore(&self, key: impl Into<String>, limit: u32) -> Lock<Permit> {
         Lock::new(self.clone(), key.into(), Mode::Permit { limit })
+    }
+
+    /// Describes a lock whose mode is chosen at run time: as [`lock`](Self::lock), [`shared`](Self::shared) or
+    /// [`semaphore`](Self::semaphore), but for what a mode must be known for when the program is compiled.
+    pub fn lock_as(&self, key: impl Into<String>, mode: Mode) -> Lock<Mode> {
+        Lock::new(self.clone(), key.into(), mode)
     }
 
     /// Reads what the database knows of a key: who holds it, with which label and data. For people and for

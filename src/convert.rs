@@ -1,9 +1,8 @@
 //! From exclusive to shared and back, without letting go.
 
 use crate::acquire::convert;
-use crate::client::invalid;
-use crate::lease::Loss;
-use crate::{Error, ErrorKind, Lease, LeaseId, Mode, Result};
+use crate::lease::{Hold, Loss};
+use crate::{Error, ErrorKind, Lease, LeaseId, Mode, Result, Shared};
 
 /// What became of [`Lease::try_upgrade`].
 #[derive(Debug)]
@@ -12,10 +11,10 @@ pub enum Upgrade {
     /// It was the only holder: the lease is exclusive now, and a new one.
     Exclusive(Lease),
     /// Others share it: the lease is as it was.
-    Held(Lease),
+    Held(Lease<Shared>),
 }
 
-impl Lease {
+impl Lease<Shared> {
     /// Makes a shared lease exclusive, if nobody shares it. Never waits for the others: two that waited for each other to
     /// let go would wait for ever. To be sure to get it, release, and acquire the exclusive lock.
     ///
@@ -26,15 +25,16 @@ impl Lease {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] for a lease that is not shared, [`ErrorKind::LeaseLost`], or why the database could not
-    /// be used. With any error the lease is given back.
+    /// [`ErrorKind::LeaseLost`], or why the database could not be used. With any error the lease is given back.
     pub async fn try_upgrade(self) -> Result<Upgrade> {
-        match self.change(Mode::Shared, Mode::Exclusive).await? {
-            Ok(lease) => Ok(Upgrade::Exclusive(lease)),
-            Err(lease) => Ok(Upgrade::Held(lease)),
-        }
+        Ok(match self.hold.change(Mode::Exclusive).await? {
+            Ok(hold) => Upgrade::Exclusive(Lease::of(hold)),
+            Err(hold) => Upgrade::Held(Lease::of(hold)),
+        })
     }
+}
 
+impl Lease {
     /// Makes an exclusive lease shared, with nobody in between: what was written under the one can be read under the
     /// other.
     ///
@@ -53,27 +53,24 @@ impl Lease {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] for a lease that is not exclusive, [`ErrorKind::LeaseLost`], or why the database could
-    /// not be used. With any error the lease is given back.
-    pub async fn downgrade(self) -> Result<Lease> {
+    /// [`ErrorKind::LeaseLost`], or why the database could not be used. With any error the lease is given back.
+    pub async fn downgrade(self) -> Result<Lease<Shared>> {
         let lost = self.key().clone();
-        match self.change(Mode::Exclusive, Mode::Shared).await? {
-            Ok(lease) => Ok(lease),
+        match self.hold.change(Mode::Shared).await? {
+            Ok(hold) => Ok(Lease::of(hold)),
             // Others cannot stand beside it as long as it is ours.
             Err(_) => Err(gone().with_operation("downgrade").with_key(&lost)),
         }
     }
+}
 
+impl Hold {
     /// A lease of the new mode, or this one again if others are in the way.
-    async fn change(mut self, from: Mode, to: Mode) -> Result<Result<Lease, Lease>> {
-        if self.mode() != from {
-            let (mode, wanted) = (self.mode().name(), from.name());
-            return Err(invalid(format!("the lease is {mode}, not {wanted}")).with_key(self.key()));
-        }
+    async fn change(mut self, to: Mode) -> Result<Result<Self, Self>> {
         let worker = &self.client.inner().worker;
         // Renewals would be refused once the new lease has taken the old one's place: none is sent meanwhile.
         let Some(mut plan) = worker.pause(&self.state).await? else {
-            return Err(gone().with_key(self.key()));
+            return Err(gone().with_key(&self.state.key));
         };
         plan.since = Some(self.state.since);
         plan.request.id = LeaseId::random();
@@ -84,7 +81,7 @@ impl Lease {
         plan.request.waiting = false;
         plan.request.watched.clear();
         let mut turn = self.state.turn().take();
-        let changed = convert(&self.client, plan, self.remaining(), &mut turn).await;
+        let changed = convert(&self.client, plan, self.state.remaining(), &mut turn).await;
         let error = match changed {
             Ok(Some(lease)) => {
                 // Too late if it was lost meanwhile: then the new one is dropped.
@@ -103,7 +100,7 @@ impl Lease {
             Err(error) => error,
         };
         self.state.lose(Loss::Change);
-        Err(error.with_key(self.key()))
+        Err(error.with_key(&self.state.key))
     }
 }
 

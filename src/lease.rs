@@ -1,6 +1,7 @@
 //! A lock that is held.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +13,7 @@ use crate::plan::Plan;
 use crate::renewal::Deadline;
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::{Clock, Moment, Timestamp};
-use crate::{Error, ErrorKind, Key, LeaseId, Mode, Owner, Result, Ttl};
+use crate::{Error, ErrorKind, Exclusive, Key, LeaseId, Mode, Owner, Permit, Result, Shared, Ttl};
 
 /// A lock that is held, until it is released, dropped, or lost.
 ///
@@ -44,13 +45,19 @@ use crate::{Error, ErrorKind, Key, LeaseId, Mode, Owner, Result, Ttl};
 /// # async fn write_report(_fencing_token: u64) {}
 /// ```
 #[must_use = "the lock is released when the lease is dropped"]
-pub struct Lease {
+pub struct Lease<M = Exclusive> {
+    pub(crate) hold: Hold,
+    mode: PhantomData<fn() -> M>,
+}
+
+/// What ends with a lease, whatever its mode.
+pub(crate) struct Hold {
     pub(crate) state: Arc<LeaseState>,
     pub(crate) client: LockClient,
     pub(crate) released: bool,
 }
 
-impl Lease {
+impl Hold {
     pub(crate) fn new(state: Arc<LeaseState>, client: LockClient) -> Self {
         Self {
             state,
@@ -58,35 +65,45 @@ impl Lease {
             released: false,
         }
     }
+}
+
+impl<M: 'static> Lease<M> {
+    /// Of a mode that the caller knows.
+    pub(crate) fn of(hold: Hold) -> Self {
+        Self {
+            hold,
+            mode: PhantomData,
+        }
+    }
 
     /// What is locked.
     #[must_use]
     pub fn key(&self) -> &Key {
-        &self.state.key
+        &self.hold.state.key
     }
 
     /// Who holds it: random unless [`owner`](crate::Lock::owner) was given.
     #[must_use]
     pub fn owner(&self) -> &Owner {
-        &self.state.owner
+        &self.hold.state.owner
     }
 
     /// Which acquisition this is.
     #[must_use]
     pub fn id(&self) -> &LeaseId {
-        &self.state.id
+        &self.hold.state.id
     }
 
     /// What the lease allows beside it.
     #[must_use]
     pub fn mode(&self) -> Mode {
-        self.state.mode
+        self.hold.state.mode
     }
 
     /// The fencing token: greater than that of every earlier grant of this key.
     #[must_use]
     pub fn token(&self) -> u64 {
-        self.state.token
+        self.hold.state.token
     }
 
     /// Whether the lease is certainly ours at this instant. Once false, false for ever.
@@ -98,15 +115,15 @@ impl Lease {
     /// How long the lease is certainly ours if no renewal succeeds from now on; zero once it is lost.
     #[must_use]
     pub fn remaining(&self) -> Duration {
-        self.state.remaining()
+        self.hold.state.remaining()
     }
 
     /// Waits until the lease is lost, and tells why.
     ///
     /// The future stands on its own: it may be moved to another task, and outlives a release, after which it never
     /// resolves. Cancel safe.
-    pub fn lost(&self) -> impl Future<Output = Error> + Send + 'static + use<> {
-        let state = Arc::clone(&self.state);
+    pub fn lost(&self) -> impl Future<Output = Error> + Send + 'static + use<M> {
+        let state = Arc::clone(&self.hold.state);
         async move { state.lost().await }
     }
 
@@ -119,7 +136,12 @@ impl Lease {
     /// [`ErrorKind::LeaseLost`] if it is lost. A transient error leaves the lease as it was: check
     /// [`remaining`](Self::remaining) and try again.
     pub async fn renew(&self) -> Result<()> {
-        self.client.inner().worker.renew(&self.state).await
+        self.hold
+            .client
+            .inner()
+            .worker
+            .renew(&self.hold.state)
+            .await
     }
 
     /// Gives the lock back, and waits until the database has confirmed it.
@@ -134,7 +156,6 @@ impl Lease {
     /// [`ErrorKind::LeaseLost`] if it was lost before: what was done last may not have been alone. Any other error: the
     /// lock stays until it expires.
     pub async fn release(mut self) -> Result<()> {
-        self.released = true;
         self.end(false).await
     }
 
@@ -152,30 +173,55 @@ impl Lease {
     /// # Ok(()) }
     /// ```
     pub fn let_expire(mut self) {
-        self.released = true;
-        let _ = self.state.end();
-        self.client.inner().worker.forget(&self.state);
+        self.hold.released = true;
+        let _ = self.hold.state.end();
+        self.hold.client.inner().worker.forget(&self.hold.state);
     }
 
     /// The start of the slot that it was granted for, if it is a scheduled job's.
     #[must_use]
     pub fn slot(&self) -> Option<SystemTime> {
-        self.state.slot.map(SystemTime::from)
+        self.hold.state.slot.map(SystemTime::from)
     }
 
     /// Ends a scheduled run, and remembers whether it succeeded.
     pub(crate) async fn finish(mut self, succeeded: bool) -> Result<()> {
-        self.released = true;
         self.end(succeeded).await
     }
 
-    async fn end(&self, succeeded: bool) -> Result<()> {
-        let worker = &self.client.inner().worker;
-        worker.release(&self.state, succeeded).await
+    async fn end(&mut self, succeeded: bool) -> Result<()> {
+        self.hold.released = true;
+        let worker = &self.hold.client.inner().worker;
+        worker.release(&self.hold.state, succeeded).await
+    }
+
+    /// The same lease, its mode known at run time only: to keep leases of several modes together. `try_from` leads back.
+    pub fn erase(self) -> Lease<Mode> {
+        Lease::of(self.hold)
     }
 }
 
-impl Drop for Lease {
+/// A lease back with its mode known to the compiler; one of another mode comes back as it was.
+macro_rules! known {
+    ($marker:ident, $mode:pat) => {
+        impl TryFrom<Lease<Mode>> for Lease<$marker> {
+            type Error = Lease<Mode>;
+
+            fn try_from(lease: Lease<Mode>) -> Result<Self, Lease<Mode>> {
+                match lease.mode() {
+                    $mode => Ok(Self::of(lease.hold)),
+                    _ => Err(lease),
+                }
+            }
+        }
+    };
+}
+
+known!(Exclusive, Mode::Exclusive);
+known!(Shared, Mode::Shared);
+known!(Permit, Mode::Permit { .. });
+
+impl Drop for Hold {
     fn drop(&mut self) {
         if !self.released {
             self.client.inner().worker.drop_lease(&self.state);
@@ -183,7 +229,7 @@ impl Drop for Lease {
     }
 }
 
-impl fmt::Debug for Lease {
+impl<M: 'static> fmt::Debug for Lease<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease")
             .field("key", self.key())

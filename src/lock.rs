@@ -1,5 +1,6 @@
 //! The description of a lock that is to be taken.
 
+use std::marker::PhantomData;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
@@ -12,7 +13,9 @@ use crate::plan::Plan;
 use crate::record::{Label, MAX_TTL, MIN_TTL, Payload};
 use crate::renewal::Span;
 use crate::time::Timestamp;
-use crate::{Error, ErrorKind, Key, Lease, Mode, Owner, Queueing, Result, Slot, SlotStart, Ttl};
+use crate::{
+    Error, ErrorKind, Exclusive, Key, Lease, Mode, Owner, Queueing, Result, Slot, SlotStart, Ttl,
+};
 
 /// How long a lease lives without renewal, by default.
 pub const DEFAULT_TTL: Duration = Duration::from_secs(30);
@@ -24,10 +27,11 @@ pub const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 /// Every setting is optional. What can't be is reported when the lock is acquired, before any request is sent.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is locked until `acquire`, `try_acquire` or `run` is awaited"]
-pub struct Lock {
+pub struct Lock<M = Exclusive> {
     client: LockClient,
     key: String,
     mode: Mode,
+    kind: PhantomData<fn() -> M>,
     queueing: Queueing,
     slot: Option<Slot>,
     ttl: Duration,
@@ -43,12 +47,13 @@ pub struct Lock {
     takes_turns: bool,
 }
 
-impl Lock {
+impl<M: 'static> Lock<M> {
     pub(crate) fn new(client: LockClient, key: String, mode: Mode) -> Self {
         Self {
             client,
             key,
             mode,
+            kind: PhantomData,
             queueing: Queueing::WhenNeeded,
             slot: None,
             ttl: DEFAULT_TTL,
@@ -140,25 +145,6 @@ impl Lock {
         self
     }
 
-    /// Makes it a scheduled job that runs at most once in each period, whichever hosts try: what runs, and when, is
-    /// remembered in the record and judged by the database's time. Periods start at whole multiples since the Unix epoch:
-    /// an hour's on the hour, a day's at midnight UTC. From 5 s to 100 years.
-    ///
-    /// Set the lock's other options first.
-    pub fn once_per(self, period: Duration) -> Job {
-        Job::new(self, SlotStart::Every(period))
-    }
-
-    /// Makes it a scheduled job that runs at most once for an instant that all its hosts agree on, such as the one that a
-    /// cron expression gave. Before that instant, by the database's time as far as it is known (half a second on MongoDB,
-    /// up to three on `DynamoDB`), it is [`Busy`](crate::Run::Busy) or waits. Once a later one has begun, an earlier one is
-    /// over.
-    ///
-    /// Set the lock's other options first.
-    pub fn once_per_slot(self, start: SystemTime) -> Job {
-        Job::new(self, SlotStart::At(start.into()))
-    }
-
     /// No renewal in the background: the lease ends with its ttl unless [`Lease::renew`] is called.
     pub fn manual_renewal(mut self) -> Self {
         self.automatic = false;
@@ -173,7 +159,7 @@ impl Lock {
     ///
     /// [`ErrorKind::WaitTimeout`] if it was held by others all the time, [`ErrorKind::InvalidInput`] before any request,
     /// [`ErrorKind::CorruptRecord`] if something else lies under the key, or why the database could not be used.
-    pub async fn acquire(self) -> Result<Lease> {
+    pub async fn acquire(self) -> Result<Lease<M>> {
         let wait = self.wait;
         self.take(wait).await
     }
@@ -186,7 +172,7 @@ impl Lock {
     /// # Errors
     ///
     /// As [`acquire`](Self::acquire), but never [`ErrorKind::WaitTimeout`].
-    pub async fn try_acquire(self) -> Result<Option<Lease>> {
+    pub async fn try_acquire(self) -> Result<Option<Lease<M>>> {
         match self.take(Duration::ZERO).await {
             Ok(lease) => Ok(Some(lease)),
             Err(error) if error.kind() == ErrorKind::WaitTimeout => Ok(None),
@@ -213,7 +199,7 @@ impl Lock {
     ///
     /// As [`acquire`](Self::acquire), or [`ErrorKind::LeaseLost`]. A failed release is logged, not returned: the work's
     /// own result is.
-    pub async fn run<T>(self, work: impl AsyncFnOnce(&Lease) -> T) -> Result<T> {
+    pub async fn run<T>(self, work: impl AsyncFnOnce(&Lease<M>) -> T) -> Result<T> {
         let lease = self.acquire().await?;
         run(lease, work).await
     }
@@ -223,14 +209,14 @@ impl Lock {
     /// # Errors
     ///
     /// As [`try_acquire`](Self::try_acquire), or [`ErrorKind::LeaseLost`].
-    pub async fn try_run<T>(self, work: impl AsyncFnOnce(&Lease) -> T) -> Result<Option<T>> {
+    pub async fn try_run<T>(self, work: impl AsyncFnOnce(&Lease<M>) -> T) -> Result<Option<T>> {
         match self.try_acquire().await? {
             Some(lease) => run(lease, work).await.map(Some),
             None => Ok(None),
         }
     }
 
-    async fn take(self, wait: Duration) -> Result<Lease> {
+    async fn take(self, wait: Duration) -> Result<Lease<M>> {
         let taken = self.take_unless_skipped(wait).await?;
         taken.ok_or_else(|| {
             let message =
@@ -240,18 +226,14 @@ impl Lock {
     }
 
     /// `None`: the slot's run has happened.
-    pub(crate) async fn take_unless_skipped(self, wait: Duration) -> Result<Option<Lease>> {
+    pub(crate) async fn take_unless_skipped(self, wait: Duration) -> Result<Option<Lease<M>>> {
         let client = self.client.clone();
         let plan = self.plan()?;
         let key = plan.request.key.clone();
         // Boxed: it is large, and callers put several side by side.
         let outcome = Box::pin(acquire(&client, plan, wait)).await;
-        outcome.map_err(|error| error.with_operation("acquire").with_key(&key))
-    }
-
-    pub(crate) fn for_slot(mut self, slot: Slot) -> Self {
-        self.slot = Some(slot);
-        self
+        let held = outcome.map_err(|error| error.with_operation("acquire").with_key(&key))?;
+        Ok(held.map(Lease::of))
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -326,6 +308,32 @@ impl Lock {
     }
 }
 
+impl Lock {
+    /// Makes it a scheduled job that runs at most once in each period, whichever hosts try: what runs, and when, is
+    /// remembered in the record and judged by the database's time. Periods start at whole multiples since the Unix epoch:
+    /// an hour's on the hour, a day's at midnight UTC. From 5 s to 100 years.
+    ///
+    /// Set the lock's other options first.
+    pub fn once_per(self, period: Duration) -> Job {
+        Job::new(self, SlotStart::Every(period))
+    }
+
+    /// Makes it a scheduled job that runs at most once for an instant that all its hosts agree on, such as the one that a
+    /// cron expression gave. Before that instant, by the database's time as far as it is known (half a second on MongoDB,
+    /// up to three on `DynamoDB`), it is [`Busy`](crate::Run::Busy) or waits. Once a later one has begun, an earlier one is
+    /// over.
+    ///
+    /// Set the lock's other options first.
+    pub fn once_per_slot(self, start: SystemTime) -> Job {
+        Job::new(self, SlotStart::At(start.into()))
+    }
+
+    pub(crate) fn for_slot(mut self, slot: Slot) -> Self {
+        self.slot = Some(slot);
+        self
+    }
+}
+
 fn min_hold(min_hold: Duration) -> Result<Ttl> {
     Ttl::new(min_hold).map_err(|_| {
         invalid(format!(
@@ -334,7 +342,7 @@ fn min_hold(min_hold: Duration) -> Result<Ttl> {
     })
 }
 
-async fn run<T>(lease: Lease, work: impl AsyncFnOnce(&Lease) -> T) -> Result<T> {
+async fn run<M: 'static, T>(lease: Lease<M>, work: impl AsyncFnOnce(&Lease<M>) -> T) -> Result<T> {
     let result = tokio::select! {
         biased;
         why = lease.lost() => Err(why.with_operation("run")),

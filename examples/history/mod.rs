@@ -8,6 +8,7 @@
 
 pub(crate) mod check;
 
+use doclock::Mode;
 use serde::{Deserialize, Serialize};
 
 /// One thing that happened.
@@ -89,4 +90,14 @@ pub(crate) enum Side {
     Exclusive,
     Shared,
     Permit { limit: u32 },
+}
+
+impl Side {
+    pub(crate) fn mode(self) -> Mode {
+        match self {
+            Self::Exclusive => Mode::Exclusive,
+            Self::Shared => Mode::Shared,
+            Self::Permit { limit } => Mode::Permit { limit },
+        }
+    }
 }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use doclock::{
-    AcquireOutcome, Error, Lease, LeaseSet, Lock, LockClient, ReleaseOutcome, RenewOutcome, Upgrade,
+    AcquireOutcome, Error, Exclusive, Lease, LeaseSet, Lock, LockClient, Mode, ReleaseOutcome,
+    RenewOutcome, Shared, Upgrade,
 };
 use fastrand::Rng;
 use futures_util::FutureExt;
@@ -229,14 +230,10 @@ impl Program {
         }
     }
 
-    fn lock(&mut self, wish: &mut Wish, wait: u64) -> (Lock, bool) {
-        let key = wish.key.as_str();
-        let mut lock = match wish.side {
-            Side::Exclusive => self.locks.lock(key),
-            Side::Shared => self.locks.shared(key),
-            Side::Permit { limit } => self.locks.semaphore(key, limit),
-        };
-        lock = lock
+    fn lock(&mut self, wish: &mut Wish, wait: u64) -> (Lock<Mode>, bool) {
+        let mut lock = self
+            .locks
+            .lock_as(&wish.key, wish.side.mode())
             .ttl(Duration::from_nanos(wish.ttl))
             .wait(Duration::from_nanos(wait));
         if let Some(owner) = &wish.owner {
@@ -277,7 +274,7 @@ impl Program {
     }
 
     /// Whether it is held, as far as the lease knows.
-    fn look(&self, lease: &Lease, number: u32) -> bool {
+    fn look<M: 'static>(&self, lease: &Lease<M>, number: u32) -> bool {
         let since = self.body.now();
         let remaining = lease.remaining();
         if let Some(error) = lease.lost().now_or_never() {
@@ -307,7 +304,7 @@ impl Program {
     }
 
     /// Works under a lease, and ends it somehow.
-    async fn hold(&mut self, lease: Lease, mut wish: Wish) {
+    async fn hold(&mut self, lease: Lease<Mode>, mut wish: Wish) {
         let token = lease.token();
         self.body.tell(What::Granted {
             lease: wish.lease,
@@ -346,7 +343,7 @@ impl Program {
         self.end(lease, wish.lease).await;
     }
 
-    async fn renew(&mut self, lease: &Lease, number: u32) {
+    async fn renew(&mut self, lease: &Lease<Mode>, number: u32) {
         let since = self.body.now();
         let gives_up = self.gives_up();
         if let Some(renewed) = cut(lease.renew(), gives_up).await {
@@ -360,7 +357,7 @@ impl Program {
     }
 
     /// Exclusive to shared or back; `None` if it is over with that.
-    async fn convert(&mut self, lease: Lease, wish: &mut Wish) -> Option<Lease> {
+    async fn convert(&mut self, lease: Lease<Mode>, wish: &mut Wish) -> Option<Lease<Mode>> {
         let before = wish.lease;
         let down = wish.side == Side::Exclusive;
         wish.lease = self.next_lease();
@@ -370,17 +367,10 @@ impl Program {
             // Others may share it from the moment on when the database has heard of it.
             self.body.tell(What::Release { lease: before });
         }
-        let change = async {
-            if down {
-                lease.downgrade().await.map(Upgrade::Exclusive)
-            } else {
-                lease.try_upgrade().await
-            }
-        };
         let gives_up = self.gives_up();
-        let changed = cut(change, gives_up).await;
+        let changed = cut(change(lease), gives_up).await;
         let lease = wish.lease;
-        if let Some(Ok(Upgrade::Held(same))) = changed {
+        if let Some(Ok(Err(same))) = changed {
             self.refused(lease, "Held");
             (wish.lease, wish.side) = (before, Side::Shared);
             return Some(same);
@@ -389,7 +379,7 @@ impl Program {
             self.body.tell(What::Release { lease: before });
         }
         match changed {
-            Some(Ok(Upgrade::Exclusive(next) | Upgrade::Held(next))) => {
+            Some(Ok(Ok(next) | Err(next))) => {
                 let token = next.token();
                 self.body.tell(What::Granted { lease, token });
                 return Some(next);
@@ -400,7 +390,7 @@ impl Program {
         None
     }
 
-    async fn end(&mut self, held: Lease, lease: u32) {
+    async fn end(&mut self, held: Lease<Mode>, lease: u32) {
         if self.sometimes(10) {
             self.body.tell(What::GivenUp { lease });
             held.let_expire();
@@ -488,4 +478,16 @@ pub(crate) fn brief(answer: &Answer) -> (&'static str, u64) {
         Answer::Released(ReleaseOutcome::Released) => ("released", 0),
         Answer::Released(_) => ("not held", 0),
     }
+}
+
+/// A lease of the other mode, or the same again where others are in the way.
+async fn change(lease: Lease<Mode>) -> doclock::Result<Result<Lease<Mode>, Lease<Mode>>> {
+    let reader = match Lease::<Exclusive>::try_from(lease) {
+        Ok(writer) => return Ok(Ok(writer.downgrade().await?.erase())),
+        Err(reader) => Lease::<Shared>::try_from(reader).expect("permits are not converted"),
+    };
+    Ok(match reader.try_upgrade().await? {
+        Upgrade::Exclusive(writer) => Ok(writer.erase()),
+        Upgrade::Held(reader) => Err(reader.erase()),
+    })
 }

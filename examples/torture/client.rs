@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
-use doclock::{Lease, Lock, LockClient};
+use doclock::{Lease, Lock, LockClient, Mode};
 use fastrand::Rng;
 use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
@@ -120,7 +120,7 @@ impl Client {
     /// The critical section: looks at the lease, dawdles, and only then writes.
     async fn hold(
         self: &Arc<Self>,
-        lease: &Lease,
+        lease: &Lease<Mode>,
         number: u32,
         workload: &Workload,
         rng: &mut Rng,
@@ -161,7 +161,7 @@ impl Client {
     }
 
     /// Whether the lease says that it is held.
-    fn look(&self, lease: &Lease, number: u32) -> Result<bool> {
+    fn look(&self, lease: &Lease<Mode>, number: u32) -> Result<bool> {
         let since = now()?;
         let remaining = if self.ignores_deadline {
             TTL
@@ -183,7 +183,7 @@ impl Client {
         Ok(true)
     }
 
-    async fn end(&self, lease: Lease, number: u32, end: End) -> Result<()> {
+    async fn end(&self, lease: Lease<Mode>, number: u32, end: End) -> Result<()> {
         // However it ends: from here on nobody here believes in it.
         self.journal.note(What::Release { lease: number })?;
         match end {
@@ -199,7 +199,7 @@ impl Client {
 }
 
 /// `None` if nobody waited for it any more.
-async fn outcome(lock: Lock, manner: Manner) -> Option<doclock::Result<Option<Lease>>> {
+async fn outcome(lock: Lock<Mode>, manner: Manner) -> Option<doclock::Result<Option<Lease<Mode>>>> {
     match manner {
         Manner::Try => Some(lock.try_acquire().await),
         Manner::Wait(wait) => Some(lock.wait(wait).acquire().await.map(Some)),

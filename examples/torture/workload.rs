@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use doclock::{Lock, LockClient};
+use doclock::{Lock, LockClient, Mode};
 use fastrand::Rng;
 
 use crate::history::{Side, What};
@@ -91,12 +91,8 @@ impl Workload {
         }
     }
 
-    pub(crate) fn lock(&self, locks: &LockClient) -> Lock {
-        let lock = match self.side {
-            Side::Exclusive => locks.lock(&self.key),
-            Side::Shared => locks.shared(&self.key),
-            Side::Permit { limit } => locks.semaphore(&self.key, limit),
-        };
+    pub(crate) fn lock(&self, locks: &LockClient) -> Lock<Mode> {
+        let lock = locks.lock_as(&self.key, self.side.mode());
         let lock = if self.fair { lock.fair() } else { lock };
         match self.renewal {
             Renewal::ByHand => lock.manual_renewal(),

@@ -1,6 +1,6 @@
 use std::time::{Duration, SystemTime};
 
-use doclock::{ErrorKind, Mode, Run, Upgrade};
+use doclock::{ErrorKind, Exclusive, Lease, Mode, Permit, Run, Shared, Upgrade};
 
 use crate::faulty::{Acquire, Fault, Release, Renew};
 use crate::{TTL, World, pass, secs};
@@ -74,35 +74,38 @@ async fn an_upgrade_with_a_lost_answer_is_an_upgrade() {
     assert!(world.other().try_acquire().await.unwrap().is_some());
 }
 
+/// The mode may be known at run time only, and is the same.
 #[tokio::test(start_paused = true)]
-async fn what_is_of_another_mode_is_not_changed() {
+async fn a_lease_whose_mode_was_erased_is_known_again() {
     let world = World::new();
-    let writer = world.lock().acquire().await.unwrap();
-    let error = writer.try_upgrade().await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidInput);
-    let permit = world.ours.semaphore("s", 2).acquire().await.unwrap();
-    let error = permit.downgrade().await.unwrap_err();
-    assert!(error.to_string().contains("permit"), "{error}");
+    let writer = world.lock().acquire().await.unwrap().erase();
+    let Err(writer) = Lease::<Shared>::try_from(writer) else {
+        panic!("it is exclusive");
+    };
+    let writer = Lease::<Exclusive>::try_from(writer).unwrap();
+    let reader = writer.downgrade().await.unwrap();
+    let mode = Mode::Permit { limit: 2 };
+    let permit = world.ours.lock_as("s", mode).acquire().await.unwrap();
+    assert_eq!((reader.mode(), permit.mode()), (Mode::Shared, mode));
+    assert!(permit.is_held(), "what is erased is not dropped");
+    assert!(Lease::<Permit>::try_from(permit).is_ok());
 }
 
 /// The turn of an explicit owner moves to the new lease, and back if there is none.
 #[tokio::test(start_paused = true)]
 async fn a_changed_lease_keeps_its_owners_turn() {
     let world = World::new();
-    let owned = |mode: &str| match mode {
-        "shared" => world.ours.shared("k").owner("o"),
-        _ => world.ours.lock("k").owner("o"),
-    };
-    let writer = owned("exclusive").acquire().await.unwrap();
+    let shared = || world.ours.shared("k").owner("o");
+    let writer = world.ours.lock("k").owner("o").acquire().await.unwrap();
     let reader = writer.downgrade().await.unwrap();
-    assert!(owned("shared").try_acquire().await.unwrap().is_none());
+    assert!(shared().try_acquire().await.unwrap().is_none());
     let beside = world.theirs.shared("k").acquire().await.unwrap();
     let Upgrade::Held(reader) = reader.try_upgrade().await.unwrap() else {
         panic!("two share it");
     };
-    assert!(owned("shared").try_acquire().await.unwrap().is_none());
+    assert!(shared().try_acquire().await.unwrap().is_none());
     reader.release().await.unwrap();
-    assert!(owned("shared").try_acquire().await.unwrap().is_some());
+    assert!(shared().try_acquire().await.unwrap().is_some());
     drop(beside);
 }
 

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use doclock::{ErrorKind, Lock, LockClient, MemoryBackend};
+use doclock::{ErrorKind, Lease, Lock, LockClient, MemoryBackend};
+use tokio::task::JoinHandle;
 
 use crate::faulty::{Acquire, Fault, Release};
 use crate::{World, pass, secs};
@@ -11,7 +12,7 @@ fn process(world: &World) -> LockClient {
 }
 
 /// Waits in a task of its own, and lets it get where it waits.
-async fn waits(lock: Lock) -> tokio::task::JoinHandle<doclock::Result<doclock::Lease>> {
+async fn waits<M: Send + 'static>(lock: Lock<M>) -> JoinHandle<doclock::Result<Lease<M>>> {
     let waiting = tokio::spawn(lock.acquire());
     pass(Duration::from_millis(300)).await;
     waiting

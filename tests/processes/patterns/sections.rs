@@ -33,12 +33,8 @@ impl Kind {
         }
     }
 
-    pub fn lock(self, locks: &LockClient, key: &str) -> Lock {
-        match self {
-            Self::Writer => locks.lock(key),
-            Self::Reader => locks.shared(key),
-            Self::Permit(limit) => locks.semaphore(key, limit),
-        }
+    pub fn lock(self, locks: &LockClient, key: &str) -> Lock<Mode> {
+        locks.lock_as(key, self.mode())
     }
 
     /// How many may stand side by side.
