@@ -263,7 +263,7 @@ mod tests {
     use crate::renewal::Renewal;
     use crate::{Key, Mode, Owner, SystemClock, Timestamp, Ttl};
 
-    const TTL: Duration = Duration::from_secs(60);
+    const TTL: Duration = Duration::from_mins(1);
 
     fn at(monotonic: u64, wall: i64) -> Moment {
         Moment {
