@@ -35,6 +35,9 @@ pub(crate) struct Scene {
     quiet: Range<u64>,
     /// The shortest ttl, in milliseconds: longer than a request and its answer take.
     shortest_ttl: u64,
+    /// The shortest time that a client waits for an answer, in milliseconds: longer than one takes, or nothing would ever
+    /// be well with it.
+    shortest_timeout: u64,
 }
 
 /// How one key is used.
@@ -62,6 +65,7 @@ impl Scene {
             keys,
             quiet: from..from + length,
             shortest_ttl: 300.max(8 * weather.way),
+            shortest_timeout: 3 * weather.way,
         }
     }
 
@@ -85,7 +89,8 @@ impl Scene {
 /// Starts a client and its tasks on a host.
 pub(crate) fn start(host: &Host, place: usize, scene: &Scene, rng: &mut Rng) {
     let body = &host.body;
-    let timeout = millis(rng.u64(300..LONGEST_REQUEST / MS));
+    let timeout = rng.u64(300..LONGEST_REQUEST / MS);
+    let timeout = millis(timeout.max(scene.shortest_timeout));
     let client = LockClient::builder(Wire(Arc::clone(body)))
         .clock(Arc::clone(body) as Arc<_>)
         .request_timeout(timeout)

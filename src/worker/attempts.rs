@@ -244,6 +244,11 @@ mod tests {
         let queued = || Ok(AcquireOutcome::Queued(contention()));
         let failed = || Err(Error::new(ErrorKind::Unavailable, "refused"));
         let skipped = || Ok(AcquireOutcome::Skipped);
+        let border = || {
+            let (reason, mode) = (Reason::Border, Mode::Exclusive);
+            let contention = Contention::new(reason, mode, Vec::new(), Duration::ZERO);
+            Ok(AcquireOutcome::Held(contention))
+        };
         for (outcomes, held, in_queue) in [
             (vec![Ok(granted(1))], true, false),
             (vec![Ok(refused())], false, false),
@@ -254,6 +259,8 @@ mod tests {
             (vec![unknown(), Ok(refused())], false, false),
             (vec![queued()], true, true),
             (vec![queued(), unknown()], true, true),
+            (vec![queued(), Ok(refused()), unknown()], true, false),
+            (vec![queued(), border(), unknown()], true, true),
             (vec![queued(), skipped()], true, true),
             (vec![queued(), Ok(refused())], false, false),
         ] {

@@ -252,3 +252,95 @@ fn answer(mut waiting: Vec<Done>, result: Result<()>) {
         let _ = done.send(result);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::backend::{AcquireRequest, Grant, Validity};
+    use crate::lease::LeaseState;
+    use crate::renewal::Renewal;
+    use crate::{Key, Mode, Owner, SystemClock, Timestamp, Ttl};
+
+    const TTL: Duration = Duration::from_mins(1);
+
+    fn at(monotonic: u64, wall: i64) -> Moment {
+        Moment {
+            monotonic: Duration::from_millis(monotonic),
+            wall: Timestamp::from_millis(wall),
+        }
+    }
+
+    /// One lease without renewals and without a margin, since the start of both clocks.
+    fn held() -> Leases {
+        let start = at(0, 0);
+        let (key, owner) = (Key::new("k").unwrap(), Owner::random());
+        let ttl = Ttl::new(TTL).unwrap();
+        let plan = Plan {
+            request: AcquireRequest::new(&key, &owner, Mode::Exclusive, ttl),
+            deadline: None,
+            max_hold: None,
+            min_hold: None,
+            takes_turns: false,
+            automatic: false,
+            since: None,
+        };
+        let mut renewal = Renewal::new(TTL, Duration::ZERO);
+        let validity = Validity {
+            seq: renewal.send(start),
+            valid_for: TTL,
+            refresh: false,
+        };
+        renewal.stands(&validity);
+        let grant = Grant {
+            token: 1,
+            validity,
+            slot: None,
+        };
+        let deadline = renewal.deadline().unwrap();
+        let clock = Arc::new(SystemClock);
+        let lease = Arc::new(LeaseState::new(
+            &plan,
+            (&grant, start),
+            deadline,
+            clock,
+            None,
+        ));
+        let mut leases = Leases::default();
+        let held = Held {
+            lease,
+            renewal,
+            plan,
+        };
+        leases.insert(held, start);
+        leases.due(start);
+        leases
+    }
+
+    /// How long until the next look, after looks at these moments.
+    fn next_after(moments: &[Moment]) -> Duration {
+        let mut leases = held();
+        for moment in moments {
+            leases.due(*moment);
+        }
+        leases.next_in(*moments.last().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn clocks_that_part_move_the_next_look() {
+        let plain = next_after(&[at(1000, 1049)]);
+        assert_eq!(plain, Duration::from_secs(59), "by the monotonic clock");
+        let parted = next_after(&[at(1000, 1050)]);
+        assert_eq!(parted, Duration::from_millis(58_950), "by the wall clock");
+    }
+
+    #[test]
+    fn small_differences_add_up_for_ten_seconds() {
+        let [soon, late] = [at(9_999, 10_029), at(10_000, 10_030)];
+        let then = at(15_000, 15_060);
+        let noticed = Duration::from_millis(44_940);
+        assert_eq!(next_after(&[soon, then]), noticed);
+        assert_eq!(next_after(&[late, then]), Duration::from_secs(45));
+    }
+}

@@ -1,3 +1,5 @@
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use doclock::{ErrorKind, Lease};
@@ -155,4 +157,74 @@ async fn try_run_does_nothing_if_others_hold() {
     assert_eq!(world.lock().try_run(async |_| 1).await.unwrap(), None);
     held.release().await.unwrap();
     assert_eq!(world.lock().try_run(async |_| 1).await.unwrap(), Some(1));
+}
+
+/// What the library logged.
+#[derive(Clone, Debug, Default)]
+struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Logged {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(text)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a dropped lease's release logs, after `before` happened.
+async fn logged(before: impl AsyncFnOnce(&World)) -> String {
+    let logged = Logged::default();
+    let writer = logged.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone());
+    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    let world = World::new();
+    let lease = world.lock().acquire().await.unwrap();
+    before(&world).await;
+    drop(lease);
+    world.ours.shutdown().await;
+    let text = logged.0.lock().unwrap().clone();
+    String::from_utf8(text).unwrap()
+}
+
+/// Nobody else hears of it. That a lease was lost was told before.
+#[tokio::test(start_paused = true)]
+async fn a_dropped_lease_that_could_not_be_released_is_logged() {
+    let fault = Fault::Refused(ErrorKind::PermissionDenied);
+    let refused = logged(async |world| world.faults.always(Release, fault)).await;
+    assert!(refused.contains("WARN"), "{refused}");
+    assert!(refused.contains("stays until it expires"), "{refused}");
+    let lost = logged(async |world| {
+        assert_eq!(world.theirs.force_release("k").await.unwrap().len(), 1);
+        let other = world.other().try_acquire().await.unwrap().unwrap();
+        other.release().await.unwrap();
+    });
+    assert_eq!(lost.await, "");
+}
+
+/// The lock was free for somebody else, who used it, before the second attempt to release found nothing.
+#[tokio::test(start_paused = true)]
+async fn only_a_release_whose_outcome_is_unknown_may_find_nothing() {
+    let world = World::new();
+    let lease = world.lock().acquire().await.unwrap();
+    world.faults.once(Release, Fault::ReplyLost);
+    let releasing = tokio::spawn(lease.release());
+    pass(secs(1)).await;
+    let other = world.other().try_acquire().await.unwrap().unwrap();
+    other.release().await.unwrap();
+    releasing.await.unwrap().unwrap();
+    assert_eq!(world.faults.sent(Release), 2);
+
+    let lease = world.lock().acquire().await.unwrap();
+    let fault = Fault::Refused(ErrorKind::Throttled);
+    world.faults.always(Release, fault);
+    let releasing = tokio::spawn(lease.release());
+    pass(secs(1)).await;
+    assert_eq!(world.theirs.force_release("k").await.unwrap().len(), 1);
+    let other = world.other().try_acquire().await.unwrap().unwrap();
+    other.release().await.unwrap();
+    world.faults.heal();
+    let error = releasing.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LeaseLost);
 }

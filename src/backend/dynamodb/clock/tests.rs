@@ -61,6 +61,13 @@ struct Trip {
     front_end: i64,
 }
 
+const AT_ONCE: Trip = Trip {
+    gap: 0,
+    up: 0,
+    down: 0,
+    front_end: 0,
+};
+
 fn trips(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Trip>> {
     let front_end = prop_oneof![Just(-HALF_SKEW), -HALF_SKEW..=HALF_SKEW, Just(HALF_SKEW)];
     let trip = (
@@ -438,6 +445,38 @@ fn a_contest_takes_three_samples_and_two_seconds() {
     }
     learn(&mut clock, &far(4_100_000));
     assert!(width(clock.interval(local.at(4_120_000))) < Duration::from_secs(3));
+}
+
+/// Heard at other parts of their seconds, they say together what none says alone.
+#[test]
+fn those_that_settle_a_contest_are_intersected() {
+    let (mut clock, local) = (clock(), Local::default());
+    learn(&mut clock, &round_trip(&local, 0, AT_ONCE, 60_000_000).0);
+    for t in [1_900_000, 3_100_000, 4_000_000] {
+        learn(&mut clock, &round_trip(&local, t, AT_ONCE, 0).0);
+    }
+    // From 0.1 s before a second's end to 0.1 s after another's begin, and the skew on both sides.
+    let width = width(clock.interval(local.at(4_000_000)));
+    assert!(width < Duration::from_millis(1_300), "{width:?}");
+}
+
+#[test]
+fn clocks_may_part_by_fifty_milliseconds() {
+    for (slept, known) in [(50, true), (51, false)] {
+        let (mut clock, mut local) = (clock(), Local::default());
+        learn(&mut clock, &round_trip(&local, 1_000_000, AT_ONCE, 0).0);
+        local.wall_error_ms = slept;
+        let interval = clock.interval(local.at(1_000_000));
+        assert_eq!(interval.is_some(), known, "{slept} ms");
+    }
+}
+
+#[test]
+fn what_is_written_lasts_a_second_and_the_skew_longer() {
+    let (mut clock, local) = (clock(), Local::default());
+    learn(&mut clock, &honest(&local, 1_000_000));
+    let time = clock.time_to_write(local.at(1_100_000), MAX_SKEW);
+    assert_eq!(time.pad, Duration::from_millis(1_500));
 }
 
 /// A front end reads the last instant of its second, another one is ahead of it by all of the skew: 0.9 ms after the
