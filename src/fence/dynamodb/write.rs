@@ -11,6 +11,7 @@ use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
 use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemOutput};
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
+use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 
 use super::super::{Guarded, held, invalid, no_token};
@@ -34,8 +35,8 @@ pub(super) trait Write: Sized {
         timeout: Duration,
         tap: Tap,
     ) -> impl Future<Output = std::result::Result<Self::Answer, SdkError<Self::Failure>>> + Send;
-    /// The item as it stands, if the condition failed.
-    fn refusing(failure: &Self::Failure) -> Option<Option<&Item>>;
+    /// That the condition failed, if so.
+    fn refusal(failure: &Self::Failure) -> Option<&ConditionalCheckFailedException>;
 }
 
 macro_rules! write {
@@ -78,9 +79,9 @@ macro_rules! write {
                 once.interceptor(tap).send().await
             }
 
-            fn refusing(failure: &$failure) -> Option<Option<&Item>> {
+            fn refusal(failure: &$failure) -> Option<&ConditionalCheckFailedException> {
                 match failure {
-                    $failure::ConditionalCheckFailedException(refusal) => Some(refusal.item()),
+                    $failure::ConditionalCheckFailedException(refusal) => Some(refusal),
                     _ => None,
                 }
             }
@@ -109,8 +110,8 @@ impl DynamoFence<'_> {
         held(self.lease)?;
         match guarded.send_once(client.request_timeout, tap.clone()).await {
             Ok(answer) => Ok(Guarded::Applied(answer)),
-            Err(error) => match error.as_service_error().and_then(W::refusing) {
-                Some(item) if self.is_newer(item)? => Ok(Guarded::Fenced),
+            Err(error) => match error.as_service_error().and_then(W::refusal) {
+                Some(refusal) if self.is_newer(refusal.item())? => Ok(Guarded::Fenced),
                 Some(_) => Err(own_condition(error)),
                 None => Err(failed(error, tap.effect())),
             },

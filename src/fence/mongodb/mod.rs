@@ -213,11 +213,9 @@ impl MongoFence<'_> {
         let target = Target::new(collection, &filter);
         let guarded = self.filter(filter);
         let send = || collection.delete_one(guarded.clone()).into_future();
-        let sent = self.guarded(&target, send, |result: &DeleteResult| {
-            result.deleted_count > 0
-        });
-        sent.await
-            .map_err(|error| self.named(error, "guarded_delete"))
+        let is_applied = |result: &DeleteResult| result.deleted_count > 0;
+        let deleted = self.guarded(&target, send, is_applied).await;
+        deleted.map_err(|error| self.named(error, "guarded_delete"))
     }
 
     fn held(&self) -> Result<()> {

@@ -1,12 +1,12 @@
 //! Several documents, all or nothing, only while the lock is held.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ::mongodb::ClientSession;
 use ::mongodb::error::{
-    Error as Native, Result as NativeResult, UNKNOWN_TRANSACTION_COMMIT_RESULT,
+    Error as Native, Result as NativeResult, TRANSIENT_TRANSACTION_ERROR,
+    UNKNOWN_TRANSACTION_COMMIT_RESULT,
 };
 use ::mongodb::options::{ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
 use tokio::time::timeout;
@@ -17,6 +17,7 @@ use super::error::failed;
 use crate::backend::Backend;
 use crate::backend::mongodb::MongoBackend;
 use crate::backend::mongodb::error::Access;
+use crate::wait::Backoff;
 use crate::{Error, ErrorKind, Lease, Result};
 
 /// How long the abort of a transaction may take whose time is over: the server ends it by itself.
@@ -136,48 +137,105 @@ impl MongoFence<'_> {
         locks(self.lease)?;
         self.held()?;
         let _still = Still::begin(self.lease).await?;
-        // What a commit without an answer may have done.
-        let commits = AtomicBool::new(false);
-        let transaction = session
-            .start_transaction()
-            .read_concern(ReadConcern::snapshot())
-            .write_concern(WriteConcern::majority())
-            .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
-            .and_run2(async |session: &mut ClientSession| {
-                commits.store(false, Ordering::Relaxed);
-                let answer = body(&mut *session).await?;
-                match self.lease.asserted(session).await {
-                    Ok(true) => {}
-                    Ok(false) | Err(Refusal::Ours(_)) => return Err(Native::custom(NotHeld)),
-                    Err(Refusal::Drivers(error)) => return Err(error),
-                }
-                commits.store(true, Ordering::Relaxed);
-                Ok(answer)
-            });
-        let ended = timeout(self.lease.remaining(), transaction).await;
-        let commits = commits.into_inner();
-        match ended {
-            Ok(Ok(answer)) => Ok(Guarded::Applied(answer)),
-            Ok(Err(error)) if error.get_custom::<NotHeld>().is_some() => {
-                self.held()?;
-                Ok(Guarded::Fenced)
-            }
-            Ok(Err(error)) if !commits => Err(failed(error, Access::Read)),
-            Ok(Err(error)) if error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT) => {
-                Err(unanswered().with_source(error))
-            }
-            Ok(Err(error)) => Err(failed(error, Access::Write)),
-            Err(_) if commits => Err(unanswered()),
-            Err(_) => {
+        let mut stage = Stage::Open;
+        let ended = self.attempts(&mut *session, &mut body, &mut stage);
+        let ended = timeout(self.lease.remaining(), ended).await;
+        match (ended, stage) {
+            (Ok(Ok(ended)), _) => Ok(ended),
+            (Ok(Err(Refusal::Ours(error))), _) => Err(error),
+            (Ok(Err(Refusal::Drivers(error))), Stage::Open) => Err(failed(error, Access::Read)),
+            (Ok(Err(Refusal::Drivers(error))), Stage::Commits) => Err(failed(error, Access::Write)),
+            (Err(_), Stage::Commits) => Err(unanswered()),
+            (Err(_), Stage::Open) => {
                 let _ = timeout(ABORT, session.abort_transaction()).await;
                 Err(ran_out())
             }
         }
     }
+
+    /// As the driver's own loop, which does not tell what a commit without an answer may have done.
+    async fn attempts<T, F>(
+        &self,
+        session: &mut ClientSession,
+        body: &mut F,
+        stage: &mut Stage,
+    ) -> std::result::Result<Guarded<T>, Refusal>
+    where
+        F: AsyncFnMut(&mut ClientSession) -> NativeResult<T>,
+    {
+        let mut backoff = Backoff::new();
+        loop {
+            start(session).await.map_err(Refusal::Drivers)?;
+            let refusal = match self.attempt(session, body).await {
+                Ok(Some(answer)) => {
+                    *stage = Stage::Commits;
+                    match commit(session).await {
+                        Ok(()) => return Ok(Guarded::Applied(answer)),
+                        Err(error) => Refusal::Drivers(error),
+                    }
+                }
+                Ok(None) => {
+                    let _ = session.abort_transaction().await;
+                    return Ok(Guarded::Fenced);
+                }
+                Err(refusal) => {
+                    // It may have ended by itself.
+                    let _ = session.abort_transaction().await;
+                    refusal
+                }
+            };
+            if !refusal.is_transient() {
+                return Err(refusal);
+            }
+            *stage = Stage::Open;
+            tokio::time::sleep(backoff.next(fastrand::f64())).await;
+        }
+    }
+
+    /// The body, and the look at the lock: `None` if it is not held.
+    async fn attempt<T, F>(
+        &self,
+        session: &mut ClientSession,
+        body: &mut F,
+    ) -> std::result::Result<Option<T>, Refusal>
+    where
+        F: AsyncFnMut(&mut ClientSession) -> NativeResult<T>,
+    {
+        let answer = body(&mut *session).await.map_err(Refusal::Drivers)?;
+        let holds = self.lease.asserted(session).await?;
+        Ok(holds.then_some(answer))
+    }
 }
 
-/// The body is done, and the lock is not held.
-struct NotHeld;
+async fn start(session: &mut ClientSession) -> NativeResult<()> {
+    session
+        .start_transaction()
+        .read_concern(ReadConcern::snapshot())
+        .write_concern(WriteConcern::majority())
+        .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
+        .await
+}
+
+/// Until there is an answer: a repeated commit commits once.
+async fn commit(session: &mut ClientSession) -> NativeResult<()> {
+    let mut backoff = Backoff::new();
+    loop {
+        match session.commit_transaction().await {
+            Err(error) if error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT) => {
+                tokio::time::sleep(backoff.next(fastrand::f64())).await;
+            }
+            ended => return ended,
+        }
+    }
+}
+
+/// How far a transaction is.
+#[derive(Clone, Copy)]
+enum Stage {
+    /// Nothing of it can have been written.
+    Open,
+    Commits,
+}
 
 /// No renewal is sent as long as this lives.
 struct Still<'a>(&'a Lease);
@@ -220,6 +278,12 @@ fn locks(lease: &Lease) -> Result<&MongoBackend> {
 enum Refusal {
     Ours(Error),
     Drivers(Native),
+}
+
+impl Refusal {
+    fn is_transient(&self) -> bool {
+        matches!(self, Self::Drivers(error) if error.contains_label(TRANSIENT_TRANSACTION_ERROR))
+    }
 }
 
 impl From<Error> for Refusal {
