@@ -1,8 +1,13 @@
 //! Writes that the lock guards, on real servers: late ones are refused by the database itself.
 
+mod counting;
+mod dozing;
 mod dynamodb;
 mod mongodb;
+mod paused;
+mod store;
 mod transactions;
+pub mod writer;
 
 use anyhow::{Context, Result};
 use doclock::{Lease, LockClient};

@@ -56,7 +56,7 @@ fn fence(lease: &Lease) -> MongoFence<'_> {
     lease.fence().mongodb().unwrap()
 }
 
-const FORMS: [&str; 7] = [
+pub const FORMS: [&str; 7] = [
     "update",
     "pipeline",
     "upsert",
@@ -67,7 +67,7 @@ const FORMS: [&str; 7] = [
 ];
 
 /// Each kind of write, to the document of this `_id`: whether it was applied.
-async fn write(
+pub async fn write(
     items: &Collection<Document>,
     lease: &Lease,
     form: &str,
