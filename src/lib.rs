@@ -19,6 +19,8 @@ mod convert;
 pub mod docs;
 mod election;
 mod error;
+#[cfg(any(feature = "mongodb", feature = "dynamodb"))]
+pub mod fence;
 #[cfg(test)]
 mod fuzz;
 mod job;

@@ -15,6 +15,7 @@ mod connect;
 mod differential;
 mod dynamodb;
 mod errors;
+mod fences;
 mod messages;
 mod mongodb;
 mod outages;

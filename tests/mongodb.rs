@@ -4,7 +4,7 @@ mod broken;
 mod cases;
 mod commuting;
 mod faults;
-mod fixture;
+pub mod fixture;
 mod purge;
 mod queue;
 mod requests;

@@ -10,9 +10,9 @@ mod faketime;
 mod patterns;
 mod pauses;
 pub mod site;
-mod skewed;
+pub mod skewed;
 mod worker;
-mod workers;
+pub mod workers;
 
 use anyhow::Result;
 use tokio::task::LocalSet;

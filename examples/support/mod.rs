@@ -53,13 +53,20 @@ impl Common {
     }
 }
 
-/// An empty DynamoDB inside this process, which others reach over HTTP.
 async fn embedded() -> Result<String> {
+    Ok(format!(
+        "dynamodb://local/locks?endpoint={}",
+        embedded_endpoint().await?
+    ))
+}
+
+/// An empty DynamoDB inside this process, which others reach over HTTP.
+pub(crate) async fn embedded_endpoint() -> Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let database = dynoxide::Database::memory().context("the embedded database does not start")?;
     tokio::spawn(dynoxide::server::serve_on(listener, database));
-    Ok(format!("dynamodb://local/locks?endpoint=http://{address}"))
+    Ok(format!("http://{address}"))
 }
 
 /// A bar that is not drawn where the output is no terminal.

@@ -9,6 +9,7 @@ mod request;
 #[cfg(any(feature = "mongodb", feature = "dynamodb"))]
 mod store;
 
+use std::any::Any;
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -51,7 +52,7 @@ pub use request::{
 /// * **In time.** No call takes much longer than its request's `timeout`.
 /// * **Cancel safe.** Dropping the future leaves the operation done or not done, as a lost answer would.
 #[async_trait]
-pub trait Backend: Debug + Send + Sync + 'static {
+pub trait Backend: Any + Debug + Send + Sync {
     /// Tries to acquire, once.
     async fn acquire(&self, request: &AcquireRequest) -> Result<AcquireOutcome>;
 

@@ -25,7 +25,7 @@ pub(super) struct Entry {
     pub(super) held: Held,
     /// A renewal is under way.
     renewing: bool,
-    /// None is to be sent: another acquisition is about to take its place.
+    /// None is to be sent: another acquisition is about to take its place, or a transaction writes the record.
     paused: bool,
     waiting: Vec<Done>,
     /// Its place in the schedule: when, and among those of one instant in the order in which they were granted.

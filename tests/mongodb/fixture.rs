@@ -64,6 +64,8 @@ impl Commands {
 pub struct Fixture {
     pub backend: MongoBackend,
     pub commands: Commands,
+    /// The backend's own client.
+    pub client: Client,
     /// By a client of its own, whose commands are not counted.
     pub raw: Collection<Document>,
     pub admin: Client,
@@ -87,7 +89,8 @@ impl Fixture {
         options.app_name = Some(app_name.clone());
         set(&mut options);
         let database = |client: &Client| -> Database { client.database(DATABASE) };
-        let counted = database(&Client::with_options(options)?).collection::<Document>(&app_name);
+        let client = Client::with_options(options)?;
+        let counted = database(&client).collection::<Document>(&app_name);
         database(&admin)
             .create_collection(&app_name)
             .with_options(collection)
@@ -98,6 +101,7 @@ impl Fixture {
         Ok(Self {
             backend,
             commands,
+            client,
             raw: database(&admin).collection(&app_name),
             admin,
             app_name,

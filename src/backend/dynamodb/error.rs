@@ -1,6 +1,7 @@
 //! The SDK's errors as doclock's: what kind, and what to do next.
 
 use std::error::Error as StdError;
+use std::fmt::Display;
 use std::io;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
@@ -11,7 +12,7 @@ use super::DynamoBackend;
 
 /// Whether a request that got no answer may have changed something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
+pub(crate) enum Effect {
     /// It cannot: it never left.
     None,
     /// It cannot.
@@ -25,7 +26,7 @@ pub(super) fn translate<E>(error: SdkError<E>, effect: Effect, backend: &DynamoB
 where
     E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
 {
-    let (kind, message) = describe(&error, effect, backend);
+    let (kind, message) = describe(&error, effect, &backend.table, &backend.keys);
     let translated = Error::new(kind, message);
     match error.into_source() {
         Ok(source) => translated.with_source(source),
@@ -33,17 +34,22 @@ where
     }
 }
 
+/// What is known of a failed request.
+pub(crate) fn kind_of<E: ProvideErrorMetadata>(error: &SdkError<E>, effect: Effect) -> ErrorKind {
+    describe(error, effect, "", &"").0
+}
+
 fn describe<E: ProvideErrorMetadata>(
     error: &SdkError<E>,
     effect: Effect,
-    backend: &DynamoBackend,
+    table: &str,
+    keys: &dyn Display,
 ) -> (ErrorKind, String) {
-    let table = &backend.table;
     match error {
         SdkError::ServiceError(service) => {
             let code = service.err().code().unwrap_or_default();
             let message = service.err().message().unwrap_or_default();
-            by_code(code, message, backend).unwrap_or_else(|| {
+            by_code(code, message, table, keys).unwrap_or_else(|| {
                 if service.raw().status().is_server_error() {
                     unknown(effect, "DynamoDB failed internally: try again")
                 } else {
@@ -84,8 +90,12 @@ fn describe<E: ProvideErrorMetadata>(
     }
 }
 
-fn by_code(code: &str, message: &str, backend: &DynamoBackend) -> Option<(ErrorKind, String)> {
-    let table = &backend.table;
+fn by_code(
+    code: &str,
+    message: &str,
+    table: &str,
+    keys: &dyn Display,
+) -> Option<(ErrorKind, String)> {
     let mentions = |words: &[&str]| words.iter().any(|word| message.contains(word));
     Some(match code {
         "ResourceNotFoundException" => (
@@ -103,8 +113,7 @@ fn by_code(code: &str, message: &str, backend: &DynamoBackend) -> Option<(ErrorK
                 "Type mismatch for key", "Missing the key", "schema", "part of the key", "The number of conditions on the keys"]) => (
             ErrorKind::NotSetUp,
             format!(
-                "table `{table}` has other keys than {}: name its keys with `partition_key` and `sort_key`",
-                backend.keys
+                "table `{table}` has other keys than {keys}: name its keys with `partition_key` and `sort_key`"
             ),
         ),
         "AccessDeniedException" | "AccessDenied" | "UnrecognizedClientException" | "ExpiredTokenException" | "ExpiredToken"

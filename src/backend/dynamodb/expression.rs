@@ -133,6 +133,16 @@ impl Expression {
         )
     }
 
+    /// Nothing is changed; my entry is that of the one exclusive holder.
+    pub(super) fn exclusive_holder() -> Self {
+        Self::new(
+            "",
+            format!(
+                "{SHAPE} AND {MINE} AND #mode = :exclusive AND #token = :token AND size(#holders) = :one"
+            ),
+        )
+    }
+
     /// Under one condition more.
     pub(super) fn and(mut self, condition: &str) -> Self {
         self.condition.push_str(" AND ");

@@ -1,9 +1,10 @@
 //! Locks as items of a DynamoDB table.
 
 mod acquire;
+mod check;
 mod claim;
 pub(crate) mod clock;
-mod error;
+pub(crate) mod error;
 mod expression;
 mod field;
 mod grant;
@@ -14,7 +15,7 @@ mod queue;
 mod record;
 mod release;
 mod renew;
-mod request;
+pub(crate) mod request;
 pub(crate) mod server_time;
 mod setup;
 #[cfg(test)]

@@ -117,7 +117,7 @@ impl DynamoBackend {
 }
 
 /// Doclock retries by itself, with a request that is built anew: a resent one would write old times.
-fn once(timeout: Duration) -> Builder {
+pub(crate) fn once(timeout: Duration) -> Builder {
     let timeouts = TimeoutConfig::builder().operation_timeout(timeout).build();
     Builder::default()
         .retry_config(RetryConfig::disabled())
@@ -148,13 +148,13 @@ struct Seen {
 
 /// Listens to one operation, just before it is put on the wire and as soon as its headers are back.
 #[derive(Clone, Debug)]
-pub(super) struct Tap {
+pub(crate) struct Tap {
     clock: Arc<dyn Clock>,
     seen: Arc<Mutex<Seen>>,
 }
 
 impl Tap {
-    pub(super) fn new(clock: &Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(clock: &Arc<dyn Clock>) -> Self {
         Self {
             clock: Arc::clone(clock),
             seen: Arc::default(),
@@ -162,7 +162,7 @@ impl Tap {
     }
 
     /// What a write without an answer may have done.
-    fn effect(&self) -> Effect {
+    pub(crate) fn effect(&self) -> Effect {
         self.seen().sent.map_or(Effect::None, |_| Effect::Writes)
     }
 

@@ -8,7 +8,7 @@ use crate::{Error, ErrorKind};
 
 /// What a failed request was to do: a read that failed took no effect, whatever became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Access {
+pub(crate) enum Access {
     Read,
     Write,
 }
@@ -21,7 +21,7 @@ enum Code {
 }
 
 /// Two documents with one `_id`: code 11000, or 11001 of older servers.
-pub(super) fn is_duplicate(error: &Native) -> bool {
+pub(crate) fn is_duplicate(error: &Native) -> bool {
     matches!(code(error), Some(Code::Refused(11000 | 11001)))
 }
 
@@ -42,12 +42,17 @@ pub(super) fn answer_beside(error: &Native) -> Option<Answer> {
 /// The source is the driver's `ErrorKind`, not its `Error`: that one repeats the server's whole answer, and with it the
 /// payloads in the record.
 pub(super) fn convert(error: Native, access: Access) -> Error {
+    let message = classify(&error).1;
+    Error::new(kind_of(&error, access), message).with_source(*error.kind)
+}
+
+/// What is known of a failed request.
+pub(crate) fn kind_of(error: &Native, access: Access) -> ErrorKind {
     let untouched = error.contains_label(NO_WRITES_PERFORMED);
-    let (mut kind, message) = classify(&error);
-    if kind == ErrorKind::OutcomeUnknown && (access == Access::Read || untouched) {
-        kind = ErrorKind::Unavailable;
+    match classify(error).0 {
+        ErrorKind::OutcomeUnknown if access == Access::Read || untouched => ErrorKind::Unavailable,
+        kind => kind,
     }
-    Error::new(kind, message).with_source(*error.kind)
 }
 
 fn code(error: &Native) -> Option<Code> {

@@ -1,8 +1,9 @@
 //! Locks as documents of a MongoDB collection.
 
 mod acquire;
+mod assert;
 mod decide;
-mod error;
+pub(crate) mod error;
 mod field;
 mod list;
 mod pipeline;

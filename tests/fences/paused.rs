@@ -1,0 +1,56 @@
+//! A holder is stopped past the end of its leases, and its clock does not notice. Others take its locks, and write; then it
+//! goes on, and its writes come late.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use doclock::{Lease, LockClient};
+use futures_util::future::try_join_all;
+
+use super::store::Store;
+use crate::processes::site::{Site, on_every_server};
+use crate::processes::workers::Worker;
+
+const KEYS: usize = 50;
+pub const LATE_TTL: Duration = Duration::from_secs(3);
+/// The control's.
+pub const UNGUARDED: &str = "item:unguarded";
+
+pub fn key(number: usize) -> String {
+    format!("late:{number}")
+}
+
+async fn take_over(locks: &LockClient, site: Site) -> Result<Vec<Lease>> {
+    let wait = 2 * site.takeover(LATE_TTL);
+    let take = |number| locks.lock(key(number)).wait(wait).acquire();
+    Ok(try_join_all((0..KEYS).map(take)).await?)
+}
+
+on_every_server! {
+    async fn every_guarded_write_that_is_late_is_refused(site: Site) {
+        let url = site.fresh().await?;
+        let store = Store::of(&url).await?;
+        let locks = store.locks().build();
+        let mut paused = Worker::start(&url).await?;
+        paused.tell(&format!("fence late {KEYS}")).await?;
+        paused.answer("stopping").await?;
+
+        let leases = take_over(&locks, site).await?;
+        for (number, lease) in leases.iter().enumerate() {
+            let id = format!("item:{number}");
+            store.write_unguarded(&id, "new").await?;
+            store.read(lease, &id).await?.context("fenced")?;
+        }
+        store.write_unguarded(UNGUARDED, "new").await?;
+
+        paused.resume()?;
+        let refused = paused.answer("fence").await?;
+        assert_eq!(refused, format!("fenced {KEYS} applied 0"));
+        for number in 0..KEYS {
+            assert_eq!(store.by(&format!("item:{number}")).await?, "new", "{number}");
+        }
+        // The control: without a guard it overwrites its successor's.
+        assert_eq!(store.by(UNGUARDED).await?, "late");
+        println!("{site:?}: {refused}, by each of {:?}", store.forms());
+    }
+}
