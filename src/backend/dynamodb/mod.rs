@@ -3,10 +3,12 @@
 mod acquire;
 mod claim;
 pub(crate) mod clock;
+pub(crate) mod embedded;
 mod error;
 mod expression;
 mod field;
 mod grant;
+pub(crate) mod guarded;
 mod keys;
 mod list;
 mod look;
@@ -37,6 +39,7 @@ use crate::{Key, LockRecord, Result};
 
 use acquire::Attempt;
 use clock::IntervalClock;
+use embedded::Place;
 use keys::Keys;
 
 /// How far apart two DynamoDB front ends' clocks may be.
@@ -80,6 +83,7 @@ pub struct DynamoBackend {
     client: aws_sdk_dynamodb::Client,
     table: String,
     keys: Keys,
+    place: Place,
     skew: Duration,
     max_skew: Duration,
     local: Arc<dyn Clock>,
@@ -100,6 +104,7 @@ impl DynamoBackend {
             client,
             table: table.into(),
             keys,
+            place: Place::Item,
             skew: CLOCK_SKEW,
             max_skew: MAX_CLOCK_SKEW,
             local: Arc::new(SystemClock),
@@ -121,6 +126,12 @@ impl DynamoBackend {
     #[must_use]
     pub fn sort_key(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.keys.sort = Some((name.into(), value.into()));
+        self
+    }
+
+    /// The locks are inside of the table's items, in this attribute of each. A key is an item's own, as JSON.
+    pub(crate) fn in_attribute(mut self, name: &str) -> Self {
+        self.place = Place::attribute(name);
         self
     }
 
@@ -192,6 +203,7 @@ impl Backend for DynamoBackend {
     }
 
     async fn release(&self, request: &ReleaseRequest) -> Result<ReleaseOutcome> {
+        self.place.forget(&request.id);
         let attempt = within(request.timeout, self.release_once(request)).await;
         attempt.map_err(|error| error.with_operation("release").with_key(&request.key))
     }
@@ -199,18 +211,24 @@ impl Backend for DynamoBackend {
     async fn inspect(&self, key: &Key) -> Result<Option<LockRecord>> {
         let found = async {
             let item = self.read(key, true, None).await?;
-            item.as_ref().map(record::decode).transpose()
+            self.place.record(item.as_ref(), record::decode)
         };
         let named = |error: crate::Error| error.with_operation("inspect").with_key(key);
         within(READ_TIMEOUT, found).await.map_err(named)
     }
 
     async fn setup(&self) -> Result<()> {
+        if self.place.is_attribute() {
+            return Ok(());
+        }
         let made = within(SETUP_TIMEOUT, self.make_table()).await;
         made.map_err(|error| error.with_operation("setup"))
     }
 
     async fn list(&self, prefix: &str, page: Option<&str>) -> Result<ListPage> {
+        if self.place.is_attribute() {
+            return Err(super::unsupported("list"));
+        }
         let listed = within(READ_TIMEOUT, self.scan(prefix, page)).await;
         listed.map_err(|error| error.with_operation("list"))
     }

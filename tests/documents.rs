@@ -1,0 +1,3 @@
+//! Locks inside of documents, on every server.
+
+mod conformance;
