@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{Key, Result};
 
 /// The key of an id. Characters that a key must not have are written as JSON writes them.
-pub(super) fn key(id: &Value) -> Result<Key> {
+pub(crate) fn key(id: &Value) -> Result<Key> {
     let json = id.to_string();
     if !json.contains(char::is_control) {
         return Key::new(json);

@@ -47,6 +47,8 @@ use crate::lease::Loss;
 use crate::wait::Backoff;
 use crate::{Backend, Error, ErrorKind, Holder, Key, Lease, Lock, LockClient, LockRecord, Result};
 
+#[cfg(test)]
+pub(crate) use self::key::key;
 use self::store::{Store, Written};
 
 /// Documents that carry their own lock: [`mongodb::Documents`] or [`dynamodb::Documents`].

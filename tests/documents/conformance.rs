@@ -18,19 +18,19 @@ use self::dynamodb::Items;
 use self::mongodb::SubDocuments;
 use crate::support::servers;
 
-doclock::conformance_tests!(mongodb, {
+doclock::conformance_tests!(in_mongodb, {
     if servers::without("mongodb") {
         return;
     }
     SubDocuments::at(servers::mongodb_url()).await
 });
-doclock::conformance_tests!(dynamodb_local, {
+doclock::conformance_tests!(in_dynamodb_local, {
     if servers::without("dynamodb-local") {
         return;
     }
     Items::at(servers::dynamodb_local_url()).await
 });
-doclock::conformance_tests!(dynoxide, {
+doclock::conformance_tests!(in_dynoxide, {
     if servers::without("dynoxide") {
         return;
     }
