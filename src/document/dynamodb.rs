@@ -223,6 +223,7 @@ impl Update {
     }
 
     /// `ADD` this to a number or a set: `"visits :one"`.
+    #[expect(clippy::should_implement_trait, reason = "it is named as its clause")]
     pub fn add(mut self, addition: impl Into<String>) -> Self {
         self.add.push(addition.into());
         self

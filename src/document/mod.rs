@@ -115,7 +115,7 @@ impl<S: Store> fmt::Debug for Documents<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Documents")
             .field("client", &self.client)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -201,15 +201,12 @@ impl<S: Store> LockedDocument<S> {
     async fn open(documents: Documents<S>, lease: Lease) -> Result<Self> {
         let store = documents.store;
         let opened = async {
-            let raw = match store.granted(lease.id()) {
-                Some(raw) => raw,
-                // The answer that brought it was lost: the grant was found to stand by another.
-                None => {
-                    let found = store.read(&lease, timeout(&lease)).await?;
-                    found.ok_or_else(|| lost(&lease))?
-                }
-            };
-            store.parse(raw)
+            let mut raw = store.granted(lease.id());
+            if raw.is_none() {
+                // The answer that brought it was lost: a later one told that the grant stands.
+                raw = store.read(&lease, timeout(&lease)).await?;
+            }
+            store.parse(raw.ok_or_else(|| lost(&lease))?)
         };
         let document = opened.await;
         let document =

@@ -1,7 +1,7 @@
 //! Answers that get lost: what was written is written once.
 
 use anyhow::Result;
-use doclock::ErrorKind;
+use doclock::{ErrorKind, Lock};
 
 use super::bank::{Bank, START, through};
 use super::kind;
@@ -81,7 +81,7 @@ on_every_server! {
         let link = Link::to(site).await?;
         let mut expected = START;
         for lost in 0..4 {
-            let account = link.through.acquire("a", |lock| lock.manual_renewal()).await?;
+            let account = link.through.acquire("a", Lock::manual_renewal).await?;
             match lost {
                 0 => link.proxy.drop_requests_of(link.writes, 1),
                 1 => link.proxy.drop_replies_of(link.writes, 1),
@@ -101,7 +101,7 @@ on_every_server! {
     /// The request is lost, and before it is repeated somebody else has taken the lock over: it says what it knows.
     async fn a_last_write_that_never_arrived_is_no_success(site: Site) {
         let link = Link::to(site).await?;
-        let mine = |lock: doclock::Lock| lock.owner("me").manual_renewal();
+        let mine = |lock: Lock| lock.owner("me").manual_renewal();
         let account = link.through.acquire("a", mine).await?;
         // Closes the acquisition as an unlock would.
         let heir = link.direct.another().await?.acquire("a", mine).await?;
@@ -115,7 +115,7 @@ on_every_server! {
 
     async fn a_forced_release_is_not_taken_for_the_write(site: Site) {
         let link = Link::to(site).await?;
-        let account = link.through.acquire("a", |lock| lock.manual_renewal()).await?;
+        let account = link.through.acquire("a", Lock::manual_renewal).await?;
         link.direct.force("a").await?;
         link.proxy.drop_requests_of(link.writes, 1);
         assert_eq!(kind(account.add_and_unlock(10).await), Some(ErrorKind::LeaseLost));
@@ -126,7 +126,7 @@ on_every_server! {
     /// It could count twice: whoever sent it decides.
     async fn a_write_that_keeps_the_lock_is_not_repeated(site: Site) {
         let link = Link::to(site).await?;
-        let mut account = link.through.acquire("a", |lock| lock.manual_renewal()).await?;
+        let mut account = link.through.acquire("a", Lock::manual_renewal).await?;
         link.proxy.drop_replies_of(link.writes, 1);
         assert_eq!(kind(account.add(10).await), Some(ErrorKind::OutcomeUnknown));
         assert!(account.lease().is_held());

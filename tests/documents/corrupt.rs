@@ -1,6 +1,6 @@
 //! What stands in the lock's place and is none.
 
-use doclock::ErrorKind;
+use doclock::{ErrorKind, Lock};
 
 use super::bank::open;
 use super::kind;
@@ -13,14 +13,14 @@ on_every_server! {
         loop {
             let id = format!("a{nth}");
             bank.create(&id).await?;
-            let mut account = bank.acquire(&id, |lock| lock.manual_renewal()).await?;
+            let mut account = bank.acquire(&id, Lock::manual_renewal).await?;
             let Some(names) = bank.spoil(&id, nth).await? else {
                 break;
             };
             let before = bank.image(&id).await?;
             let attempts = [
                 bank.acquire(&id, |lock| lock).await.err(),
-                bank.acquire(&id, |lock| lock.fair()).await.err(),
+                bank.acquire(&id, Lock::fair).await.err(),
                 bank.another().await?.try_acquire(&id).await.err(),
                 bank.inspect(&id).await.err(),
                 account.lease().renew().await.err(),

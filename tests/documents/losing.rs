@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use doclock::ErrorKind;
+use doclock::{ErrorKind, Lock};
 
 use super::bank::{Account, Bank, START, abandon, open};
 use super::kind;
@@ -34,7 +34,7 @@ on_every_server! {
         for ends in [false, true] {
             let bank = open(site).await?;
             bank.create("a").await?;
-            let stale = bank.acquire("a", |lock| lock.manual_renewal()).await?;
+            let stale = bank.acquire("a", Lock::manual_renewal).await?;
             bank.expire("a").await?;
             let other = bank.another().await?;
             let heir = other.acquire("a", |lock| lock).await?;
@@ -49,7 +49,7 @@ on_every_server! {
         for ends in [false, true] {
             let bank = open(site).await?;
             bank.create("a").await?;
-            let mine = |lock: doclock::Lock| lock.manual_renewal().owner("me");
+            let mine = |lock: Lock| lock.manual_renewal().owner("me");
             let stale = bank.acquire("a", mine).await?;
             // Its owner's next acquisition closes the older one as a release would.
             let heir = bank.another().await?.acquire("a", mine).await?;
@@ -63,7 +63,7 @@ on_every_server! {
         let bank = open(site).await?;
         bank.create("a").await?;
         for ends in [false, true] {
-            let ttl = |lock: doclock::Lock| lock.ttl(Duration::from_millis(300)).manual_renewal();
+            let ttl = |lock: Lock| lock.ttl(Duration::from_millis(300)).manual_renewal();
             let mut account = bank.acquire("a", ttl).await?;
             account.lease().lost().await;
             bank.sent();
@@ -84,7 +84,7 @@ on_every_server! {
             let bank = open(site).await?;
             bank.create("a").await?;
             bank.acquire("a", |lock| lock).await?.unlock().await?;
-            let stale = bank.acquire("a", |lock| lock.manual_renewal()).await?;
+            let stale = bank.acquire("a", Lock::manual_renewal).await?;
             let token = stale.lease().token();
             bank.replace("a", 500).await?;
             writes_nothing(&*bank, stale, ends).await?;
@@ -99,7 +99,7 @@ on_every_server! {
     async fn a_deleted_document_is_not_made_again(site: Site) {
         let bank = open(site).await?;
         bank.create("a").await?;
-        let mut account = bank.acquire("a", |lock| lock.manual_renewal()).await?;
+        let mut account = bank.acquire("a", Lock::manual_renewal).await?;
         bank.delete("a").await?;
         assert_eq!(kind(account.add(1).await), Some(ErrorKind::LeaseLost));
         assert_eq!(kind(account.add_and_unlock(1).await), Some(ErrorKind::LeaseLost));

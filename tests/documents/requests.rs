@@ -1,7 +1,7 @@
 //! How many requests each call is, and what it leaves of the document.
 
 use anyhow::{Context, Result};
-use doclock::ErrorKind;
+use doclock::{ErrorKind, Lock};
 
 use super::bank::{Bank, START, open};
 use super::kind;
@@ -87,7 +87,7 @@ on_every_server! {
     async fn a_refused_attempt_leaves_the_document_as_it_is(site: Site) {
         let bank = open(site).await?;
         bank.create("a").await?;
-        let account = bank.acquire("a", |lock| lock.manual_renewal()).await?;
+        let account = bank.acquire("a", Lock::manual_renewal).await?;
         let before = bank.image("a").await?;
         assert!(bank.try_acquire("a").await?.is_none());
         assert!(bank.another().await?.try_acquire("a").await?.is_none());
@@ -127,7 +127,7 @@ on_every_server! {
     async fn what_would_change_the_lock_is_refused_before_any_request(site: Site) {
         let bank = open(site).await?;
         bank.create("a").await?;
-        let mut account = bank.acquire("a", |lock| lock.manual_renewal()).await?;
+        let mut account = bank.acquire("a", Lock::manual_renewal).await?;
         let before = bank.image("a").await?;
         bank.sent();
         let outcomes = account.meddle().await;
@@ -144,7 +144,7 @@ on_every_server! {
         let bank = open(site).await?;
         bank.create("a").await?;
         bank.sent();
-        let hold = |lock: doclock::Lock| lock.min_hold(std::time::Duration::from_secs(1));
+        let hold = |lock: Lock| lock.min_hold(std::time::Duration::from_secs(1));
         assert_eq!(kind(bank.acquire("a", hold).await), Some(ErrorKind::InvalidInput));
         assert_eq!(bank.sent(), 0);
     }

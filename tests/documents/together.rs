@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use doclock::Lock;
 use futures_util::future::try_join_all;
 
 use super::bank::{Bank, START, open};
@@ -27,7 +28,7 @@ on_every_server! {
                 tasks.push(tokio::spawn(async move {
                     let mut seen = Vec::new();
                     for _ in 0..TIMES {
-                        let wait = |lock: doclock::Lock| lock.wait(Duration::from_mins(3));
+                        let wait = |lock: Lock| lock.wait(Duration::from_mins(3));
                         let account = process.acquire("a", wait).await?;
                         seen.push((account.lease().token(), account.balance()));
                         account.add_and_unlock(1).await?;
@@ -55,7 +56,7 @@ on_every_server! {
         let other = Arc::<dyn Bank>::from(bank.another().await?);
         let waiting = {
             let other = Arc::clone(&other);
-            let fair = |lock: doclock::Lock| lock.fair().wait(Duration::from_mins(1));
+            let fair = |lock: Lock| lock.fair().wait(Duration::from_mins(1));
             tokio::spawn(async move { other.acquire("a", fair).await })
         };
         poll::until("it queues", Duration::from_secs(30), || async {

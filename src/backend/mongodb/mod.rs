@@ -154,6 +154,7 @@ impl fmt::Debug for MongoBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MongoBackend")
             .field("collection", &self.collection.namespace().to_string())
+            .field("place", &self.place)
             .field("clock_skew", &self.skew)
             .finish()
     }

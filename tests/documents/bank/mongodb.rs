@@ -30,12 +30,12 @@ impl Collection {
         let sent = Arc::new(AtomicUsize::new(0));
         let mut options = ClientOptions::parse(url).await?;
         let raw = collection(&Client::with_options(options.clone())?, name);
-        let counter = Arc::clone(&sent);
+        let seen = Arc::clone(&sent);
         options.command_event_handler = Some(EventHandler::callback(move |event| {
             if let CommandEvent::Started(started) = event
                 && ["findAndModify", "update", "find"].contains(&started.command_name.as_str())
             {
-                counter.fetch_add(1, Ordering::SeqCst);
+                seen.fetch_add(1, Ordering::SeqCst);
             }
         }));
         let counted = Client::with_options(options)?;
