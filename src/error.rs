@@ -52,6 +52,10 @@ pub enum ErrorKind {
     OutcomeUnknown,
     /// Under the key lies something that is not a well-formed lock record. It was left untouched.
     CorruptRecord,
+    /// The document that the lock is to stand in does not exist. None was created.
+    NotFound,
+    /// The condition that a write came with is not met. Nothing was written.
+    ConditionFailed,
     /// This backend or server cannot do what was asked.
     Unsupported,
     /// The client was shut down.
@@ -135,6 +139,13 @@ impl Error {
             message: self.0.message.clone(),
             source: None,
         }))
+    }
+
+    /// The same, of a record that stands in a field of a document.
+    #[cfg(any(feature = "mongodb", feature = "dynamodb"))]
+    pub(crate) fn within(mut self, field: &str) -> Self {
+        self.0.message = format!("in `{field}`: {}", self.0.message);
+        self
     }
 
     /// A record, or a field of it, that is not as this crate writes it.

@@ -17,6 +17,8 @@ pub mod conformance;
 mod connect;
 mod convert;
 pub mod docs;
+#[cfg(any(feature = "mongodb", feature = "dynamodb"))]
+pub mod document;
 mod election;
 mod error;
 #[cfg(any(feature = "mongodb", feature = "dynamodb"))]

@@ -236,6 +236,19 @@ impl<M: 'static> Lock<M> {
         Ok(held.map(Lease::of))
     }
 
+    /// The same options for this lock.
+    #[cfg(any(feature = "mongodb", feature = "dynamodb"))]
+    pub(crate) fn of(mut self, client: &LockClient, key: &Key) -> Self {
+        self.client = client.clone();
+        key.as_str().clone_into(&mut self.key);
+        self
+    }
+
+    #[cfg(any(feature = "mongodb", feature = "dynamodb"))]
+    pub(crate) fn has_min_hold(&self) -> bool {
+        self.min_hold.is_some()
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.key
     }

@@ -1,7 +1,7 @@
 //! The public suite, on every backend and every server that there is for it.
 
-mod dynamodb;
-mod mongodb;
+pub mod dynamodb;
+pub mod mongodb;
 
 use std::net::TcpListener;
 use std::sync::{Arc, OnceLock};
@@ -69,7 +69,7 @@ impl Fixture for Memory {
 }
 
 /// A port where connections are made and nothing is ever read.
-fn silent_port() -> u16 {
+pub fn silent_port() -> u16 {
     static LISTENER: OnceLock<TcpListener> = OnceLock::new();
     let listener = LISTENER.get_or_init(|| TcpListener::bind(("127.0.0.1", 0)).unwrap());
     listener.local_addr().unwrap().port()

@@ -13,6 +13,7 @@
 mod conformance;
 mod connect;
 mod differential;
+mod documents;
 mod dynamodb;
 mod errors;
 mod fences;

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "dynamodb")]
 pub(crate) mod dynamodb;
+#[cfg(any(feature = "mongodb", feature = "dynamodb"))]
+mod granted;
 pub(crate) mod memory;
 #[cfg(feature = "mongodb")]
 pub(crate) mod mongodb;
@@ -155,6 +157,15 @@ pub(crate) async fn within<T>(
             ),
         )),
     }
+}
+
+/// A lock inside of a document needs the document.
+#[cfg(any(feature = "mongodb", feature = "dynamodb"))]
+fn no_document() -> Error {
+    Error::new(
+        ErrorKind::NotFound,
+        "there is no such document, and a lock makes none: create it first",
+    )
 }
 
 fn unsupported(operation: &'static str) -> Error {

@@ -43,7 +43,7 @@ impl Dynamo {
     }
 }
 
-fn client(url: &str) -> Client {
+pub fn client(url: &str) -> Client {
     let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("eu-west-1"))
@@ -112,7 +112,7 @@ impl Fixture for Dynamo {
     }
 }
 
-fn only_entry<'a>(
+pub fn only_entry<'a>(
     item: &'a mut HashMap<String, AttributeValue>,
     entries: &str,
 ) -> &'a mut HashMap<String, AttributeValue> {
@@ -126,7 +126,7 @@ fn only_entry<'a>(
 }
 
 /// Whose entry has the attribute, if it is not the item's, and its name.
-fn attribute(field: Field) -> (Option<&'static str>, &'static str) {
+pub fn attribute(field: Field) -> (Option<&'static str>, &'static str) {
     let (holder, waiter) = (Some("holders"), Some("queue"));
     match field {
         Field::Version => (None, "v"),
@@ -155,7 +155,7 @@ fn attribute(field: Field) -> (Option<&'static str>, &'static str) {
 }
 
 /// A map of attributes in an order of its own.
-fn sorted(map: &HashMap<String, AttributeValue>) -> BTreeMap<&str, String> {
+pub fn sorted(map: &HashMap<String, AttributeValue>) -> BTreeMap<&str, String> {
     let shown = |value: &AttributeValue| match value {
         AttributeValue::M(map) => format!("{:?}", sorted(map)),
         other => format!("{other:?}"),

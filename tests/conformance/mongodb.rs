@@ -117,7 +117,8 @@ impl Mongo {
     }
 }
 
-fn path(field: Field) -> &'static str {
+/// Where a field stands in the record.
+pub fn path(field: Field) -> &'static str {
     match field {
         Field::Version => "v",
         Field::Rev => "rev",

@@ -13,7 +13,7 @@ use super::DynamoBackend;
 use super::claim::{Lingers, claim};
 use super::expression::Expression;
 use super::field::Fields;
-use super::grant::{mine, new_holder, plain_grant, replacement};
+use super::grant::{mine, new_holder, plain_grant};
 use super::look::no_time;
 use super::queue::place;
 use super::record::{Item, decode, text};
@@ -40,7 +40,9 @@ impl Store for Attempt<'_> {
             return Ok(seen);
         }
         let time = self.backend.write_time();
-        let creates = request.mode == Mode::Exclusive && is_verified(&time);
+        let creates = request.mode == Mode::Exclusive
+            && is_verified(&time)
+            && !self.backend.place.is_attribute();
         let holder = new_holder(request, &time);
         let expression = plain_grant(request, &holder, &time, creates);
         match self.update(request, &expression).await? {
@@ -86,7 +88,7 @@ impl Store for Attempt<'_> {
         if seen.record.is_none() && !is_verified(&seen.time) {
             return Err(no_time("no lock is created"));
         }
-        let expression = replacement(seen, next);
+        let expression = self.backend.place.replacement(seen, next);
         self.write(request, &expression, next).await
     }
 
@@ -112,8 +114,10 @@ impl Store for Attempt<'_> {
         let expression = mine(Expression::retoken(), owner, &request.id)
             .value("mode", text(request.mode.name()));
         if let Update::Applied(item, exchange) = self.update(request, &expression).await? {
-            let record = decode(&item)?;
-            if let Some(holder) = record.holder(&request.id) {
+            let record = self.backend.place.record(Some(&item), decode)?;
+            if let Some(record) = &record
+                && let Some(holder) = record.holder(&request.id)
+            {
                 let validity = self
                     .backend
                     .validity(&exchange, holder, holder.ttl, request.margin);
@@ -179,13 +183,16 @@ impl<'a> Attempt<'a> {
         item: &Item,
         exchange: &Exchange,
     ) -> Result<Written> {
-        let fields = Fields::of(item);
-        let slot = request
-            .slot
-            .map(|_| fields.time("slot_started"))
-            .transpose()?;
+        let place = &self.backend.place;
+        let told = |item: &Item| {
+            let fields = Fields::of(item);
+            let slot = request.slot.map(|_| fields.time("slot_started"));
+            Ok((fields.unsigned("token")?, slot.transpose()?))
+        };
+        let (token, slot) = place.record(Some(item), told)?.unwrap_or_default();
+        place.keep(&request.id, item);
         Ok(Written::Granted(Grant {
-            token: fields.unsigned("token")?,
+            token,
             validity: self
                 .backend
                 .validity(exchange, holder, request.ttl, request.margin),

@@ -42,8 +42,11 @@ const MINE: &str = "#holders.#me.#id = :id AND #holders.#me.#owner = :owner \
     AND (attribute_not_exists(#holders.#me.#label) OR attribute_type(#holders.#me.#label, :text)) \
     AND (attribute_not_exists(#holders.#me.#data) OR attribute_type(#holders.#me.#data, :text))";
 
+/// What every grant and renewal writes of the record's end. Where nothing is collected, it is left out.
+pub(super) const PURGE: &str = ", #purge_at = if_not_exists(#pinned, :purge)";
+
 /// An update and its condition.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Expression {
     pub(super) update: String,
     pub(super) condition: String,

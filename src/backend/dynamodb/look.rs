@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::backend::store::{Seen, Written};
-use crate::backend::{AcquireRequest, Reason};
+use crate::backend::{AcquireRequest, Reason, no_document};
 use crate::rules::{Verdict, admit};
 use crate::{Error, ErrorKind, Key, LockRecord, Result};
 
@@ -37,13 +37,21 @@ impl Attempt<'_> {
 
     /// What an answer shows, with a time to judge it by.
     async fn seen(&self, request: &AcquireRequest, mut item: Option<Item>) -> Result<Seen> {
+        let place = &self.backend.place;
+        if item.is_none() && place.is_attribute() {
+            // Something on the way may have dropped it.
+            item = self.get(request, true).await?;
+            if item.is_none() {
+                return Err(no_document());
+            }
+        }
         for _ in 0..TRIES {
-            let record = item.as_ref().map(decode_to_raise).transpose()?;
+            let record = place.record(item.as_ref(), decode_to_raise)?;
             if let Some(time) = self.backend.judging_time(record.is_some()) {
                 if request.slot.is_some() && !is_verified(&time) {
                     return Err(no_time("no slot is judged"));
                 }
-                *self.lingers() = item.as_ref().map(lingers).transpose()?.unwrap_or_default();
+                *self.lingers() = place.record(item.as_ref(), lingers)?.unwrap_or_default();
                 return Ok(Seen { record, time });
             }
             item = self.get(request, true).await?;
@@ -88,7 +96,7 @@ impl DynamoBackend {
             Some(item) => Some(item),
             None => self.read(key, true, Some(timeout)).await?,
         };
-        item.as_ref().map(decode_to_raise).transpose()
+        self.place.record(item.as_ref(), decode_to_raise)
     }
 }
 

@@ -4,10 +4,12 @@ mod acquire;
 mod check;
 mod claim;
 pub(crate) mod clock;
+pub(crate) mod embedded;
 pub(crate) mod error;
 mod expression;
 mod field;
 mod grant;
+pub(crate) mod guarded;
 mod keys;
 mod list;
 mod look;
@@ -38,6 +40,7 @@ use crate::{Key, LockRecord, Result};
 
 use acquire::Attempt;
 use clock::IntervalClock;
+use embedded::Place;
 use keys::Keys;
 
 /// How far apart two DynamoDB front ends' clocks may be.
@@ -81,6 +84,7 @@ pub struct DynamoBackend {
     client: aws_sdk_dynamodb::Client,
     table: String,
     keys: Keys,
+    place: Place,
     skew: Duration,
     max_skew: Duration,
     local: Arc<dyn Clock>,
@@ -101,6 +105,7 @@ impl DynamoBackend {
             client,
             table: table.into(),
             keys,
+            place: Place::Item,
             skew: CLOCK_SKEW,
             max_skew: MAX_CLOCK_SKEW,
             local: Arc::new(SystemClock),
@@ -122,6 +127,12 @@ impl DynamoBackend {
     #[must_use]
     pub fn sort_key(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.keys.sort = Some((name.into(), value.into()));
+        self
+    }
+
+    /// The locks are inside of the table's items, in this attribute of each. A key is an item's own, as JSON.
+    pub(crate) fn in_attribute(mut self, name: &str) -> Self {
+        self.place = Place::attribute(name);
         self
     }
 
@@ -193,6 +204,7 @@ impl Backend for DynamoBackend {
     }
 
     async fn release(&self, request: &ReleaseRequest) -> Result<ReleaseOutcome> {
+        self.place.forget(&request.id);
         let attempt = within(request.timeout, self.release_once(request)).await;
         attempt.map_err(|error| error.with_operation("release").with_key(&request.key))
     }
@@ -200,18 +212,24 @@ impl Backend for DynamoBackend {
     async fn inspect(&self, key: &Key) -> Result<Option<LockRecord>> {
         let found = async {
             let item = self.read(key, true, None).await?;
-            item.as_ref().map(record::decode).transpose()
+            self.place.record(item.as_ref(), record::decode)
         };
         let named = |error: crate::Error| error.with_operation("inspect").with_key(key);
         within(READ_TIMEOUT, found).await.map_err(named)
     }
 
     async fn setup(&self) -> Result<()> {
+        if self.place.is_attribute() {
+            return Ok(());
+        }
         let made = within(SETUP_TIMEOUT, self.make_table()).await;
         made.map_err(|error| error.with_operation("setup"))
     }
 
     async fn list(&self, prefix: &str, page: Option<&str>) -> Result<ListPage> {
+        if self.place.is_attribute() {
+            return Err(super::unsupported("list"));
+        }
         let listed = within(READ_TIMEOUT, self.scan(prefix, page)).await;
         listed.map_err(|error| error.with_operation("list"))
     }

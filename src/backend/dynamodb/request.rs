@@ -1,5 +1,6 @@
 //! Sending: one request without the SDK's own retries, and what its response tells of the server's time.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -38,23 +39,38 @@ pub(super) enum Update {
 }
 
 impl DynamoBackend {
-    /// Sends one conditional write.
+    /// Sends one conditional write of a record.
     pub(super) async fn update(
         &self,
         key: &Key,
         timeout: Duration,
         expression: &Expression,
     ) -> Result<Update> {
+        let expression = self.place.moved(expression);
+        let names = self.keys.names(&expression);
+        let values = expression.all_values();
+        let texts = (expression.update.as_str(), expression.condition.as_str());
+        self.send(key, timeout, texts, (names, values)).await
+    }
+
+    /// Sends one conditional write: its update and condition, its names and values.
+    pub(super) async fn send(
+        &self,
+        key: &Key,
+        timeout: Duration,
+        (update, condition): (&str, &str),
+        (names, values): (HashMap<String, String>, Item),
+    ) -> Result<Update> {
         let tap = Tap::new(&self.local);
         let sent = self
             .client
             .update_item()
             .table_name(&self.table)
-            .set_key(Some(self.keys.of(key)))
-            .update_expression(&expression.update)
-            .condition_expression(&expression.condition)
-            .set_expression_attribute_names(Some(self.keys.names(expression)))
-            .set_expression_attribute_values(Some(expression.all_values()))
+            .set_key(Some(self.place.key(&self.keys, key)))
+            .update_expression(update)
+            .condition_expression(condition)
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(Some(values))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .customize()
@@ -88,7 +104,7 @@ impl DynamoBackend {
             .client
             .get_item()
             .table_name(&self.table)
-            .set_key(Some(self.keys.of(key)))
+            .set_key(Some(self.place.key(&self.keys, key)))
             .consistent_read(consistent)
             .customize()
             .config_override(timeout.map_or_else(Builder::default, once))

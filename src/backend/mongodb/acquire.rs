@@ -5,7 +5,7 @@ use mongodb::bson::Document;
 
 use super::error::{self, Access};
 use super::write::{self, Answer, Upsert};
-use super::{MongoBackend, pipeline, record, turn};
+use super::{MongoBackend, pipeline, turn};
 use crate::backend::store::{Seen, Store, Written, whole_ttl};
 use crate::backend::{AcquireRequest, Grant};
 use crate::rules::ServerTime;
@@ -152,6 +152,9 @@ impl MongoBackend {
 
     /// There is no record, and nothing was written that could have told the time.
     async fn see_nothing(&self) -> Result<Written> {
+        if self.place.is_field() {
+            return Err(crate::backend::no_document());
+        }
         let now = self.server_time().await;
         let now = now.map_err(|error| error::convert(error, Access::Read))?;
         let time = ServerTime::exact(now, self.skew);
@@ -160,13 +163,14 @@ impl MongoBackend {
 
     /// Granted if this very acquisition holds in its mode. `None` if the answer does not tell enough.
     fn judge(&self, request: &AcquireRequest, answer: &Answer) -> Result<Option<Written>> {
-        let record = record::decode(&answer.document)?;
+        let record = self.place.record(&answer.document)?;
         let mine = record
             .as_ref()
             .filter(|record| record.mode.same_kind(request.mode))
             .and_then(|record| record.holder(&request.id));
         if let Some(holder) = mine {
             let slot = record.as_ref().and_then(|record| record.slot_started);
+            self.place.keep(&request.id, &answer.document);
             return Ok(Some(Written::Granted(grant(request, holder, slot))));
         }
         let seen = answer.now.map(|now| Seen {

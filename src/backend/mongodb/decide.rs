@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::error::{self, Access};
-use super::{MongoBackend, record, write};
+use super::{MongoBackend, write};
 use crate::rules::ServerTime;
 use crate::time::Timestamp;
 use crate::{Error, ErrorKind, Key, LockRecord, Result};
@@ -33,7 +33,7 @@ impl MongoBackend {
             let answered = answer.map_err(|error| error::convert(error, Access::Write))?;
             let seen = answered
                 .as_ref()
-                .map(|answer| record::decode(&answer.document));
+                .map(|answer| self.place.record(&answer.document));
             let seen = seen.transpose()?.flatten();
             if let Some((next, outcome)) = wanted.take()
                 && seen.as_ref() == Some(&next)
@@ -51,7 +51,7 @@ impl MongoBackend {
             };
             let (next, outcome) = match rules(seen.as_ref(), &ServerTime::exact(now, self.skew)) {
                 Decision::Done(outcome) => return Ok(outcome),
-                Decision::Write(next, outcome) => (*next, outcome),
+                Decision::Write(next, outcome) => (self.place.stored(*next), outcome),
             };
             let (pipeline, upsert) = write::swap(key, seen.as_ref(), &next)?;
             answer = self.find_and_modify(key, pipeline, upsert, timeout).await;

@@ -17,13 +17,13 @@ impl MongoBackend {
     pub(super) async fn read(&self, key: &Key) -> Result<Option<LockRecord>> {
         let found = self
             .collection
-            .find_one(doc! { "_id": key.as_str() })
+            .find_one(self.place.filter(key))
             .collation(simple())
             .read_concern(ReadConcern::majority())
             .selection_criteria(primary())
             .await
             .map_err(|error| error::convert(error, Access::Read))?;
-        let record = found.as_ref().map(record::decode).transpose()?;
+        let record = found.map(|found| self.place.record(&found)).transpose()?;
         Ok(record.flatten())
     }
 

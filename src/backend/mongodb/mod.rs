@@ -3,8 +3,10 @@
 mod acquire;
 mod assert;
 mod decide;
+mod embedded;
 pub(crate) mod error;
 mod field;
+mod guarded;
 mod list;
 mod pipeline;
 mod record;
@@ -23,6 +25,8 @@ use async_trait::async_trait;
 use mongodb::bson::Document;
 use mongodb::{Collection, Database};
 
+use self::embedded::Place;
+pub(crate) use self::guarded::holds;
 use super::{
     AcquireOutcome, AcquireRequest, Backend, READ_TIMEOUT, ReleaseOutcome, ReleaseRequest,
     RenewOutcome, RenewRequest, SETUP_TIMEOUT, check_supported, store, within,
@@ -98,6 +102,7 @@ const CLOCK_SKEW: Duration = Duration::from_millis(500);
 #[derive(Clone)]
 pub struct MongoBackend {
     collection: Collection<Document>,
+    place: Place,
     skew: Duration,
 }
 
@@ -123,8 +128,15 @@ impl MongoBackend {
     pub fn with_collection<T: Send + Sync>(collection: Collection<T>) -> Self {
         Self {
             collection: collection.clone_with_type(),
+            place: Place::Document,
             skew: CLOCK_SKEW,
         }
+    }
+
+    /// The locks are inside of the collection's documents, in this field of each. A key is an `_id` as extended JSON.
+    pub(crate) fn in_field(mut self, field: &str) -> Self {
+        self.place = Place::field(field);
+        self
     }
 
     /// How far apart the clocks of two servers may be. Default: 500 ms.
@@ -143,6 +155,7 @@ impl fmt::Debug for MongoBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MongoBackend")
             .field("collection", &self.collection.namespace().to_string())
+            .field("place", &self.place)
             .field("clock_skew", &self.skew)
             .finish()
     }
@@ -168,6 +181,7 @@ impl Backend for MongoBackend {
     }
 
     async fn release(&self, request: &ReleaseRequest) -> Result<ReleaseOutcome> {
+        self.place.forget(&request.id);
         within(request.timeout, self.release_once(request))
             .await
             .map_err(|error| error.with_operation("release").with_key(&request.key))
@@ -187,12 +201,18 @@ impl Backend for MongoBackend {
     /// [`NotSetUp`](crate::ErrorKind::NotSetUp) if there is another index on `purgeAt`, or the collection's collation
     /// is blind to case; [`Unsupported`](crate::ErrorKind::Unsupported) if the server cannot keep locks.
     async fn setup(&self) -> Result<()> {
+        if self.place.is_field() {
+            return Ok(());
+        }
         within(SETUP_TIMEOUT, self.prepare())
             .await
             .map_err(|error| error.with_operation("setup"))
     }
 
     async fn list(&self, prefix: &str, page: Option<&str>) -> Result<ListPage> {
+        if self.place.is_field() {
+            return Err(super::unsupported("list"));
+        }
         within(READ_TIMEOUT, self.read_page(prefix, page))
             .await
             .map_err(|error| error.with_operation("list"))

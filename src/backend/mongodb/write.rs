@@ -60,8 +60,8 @@ impl MongoBackend {
         let answer = self
             .collection
             // Nothing but the equality of `_id`, or the server does not retry the race of two upserts by itself.
-            .find_one_and_update(doc! { "_id": key.as_str() }, pipeline)
-            .upsert(upsert == Upsert::Yes)
+            .find_one_and_update(self.place.filter(key), self.place.moved(key, pipeline))
+            .upsert(upsert == Upsert::Yes && !self.place.is_field())
             .return_document(ReturnDocument::After)
             // The whole document: a user's own one under this key must not look like an empty one.
             .projection(doc! { "_id": 0_i32, "record": "$$ROOT", "now": "$$NOW" })
@@ -82,7 +82,7 @@ impl MongoBackend {
     ) -> mongodb::error::Result<bool> {
         let updated = self
             .collection
-            .update_one(doc! { "_id": key.as_str() }, pipeline)
+            .update_one(self.place.filter(key), self.place.moved(key, pipeline))
             .collation(simple())
             .write_concern(majority(timeout))
             .await?;
@@ -178,7 +178,7 @@ pub(super) fn simple() -> Collation {
 
 /// Whatever the client's own write concern is. The server gives up a little before the caller does, so that the
 /// caller learns what became of the write.
-fn majority(timeout: Duration) -> WriteConcern {
+pub(super) fn majority(timeout: Duration) -> WriteConcern {
     // Zero would mean for ever.
     let wait = (timeout * 9 / 10).max(Duration::from_millis(1));
     WriteConcern::builder()

@@ -67,7 +67,13 @@ fn no_claim_is_too_long() {
     for mode in [Mode::Exclusive, Mode::Permit { limit: 100 }] {
         for (dead, rests, late) in [(20, 0, 0), (0, 20, 0), (0, 0, 20), (7, 7, 6)] {
             let claim = evicting(mode, dead, rests, late).unwrap();
-            for text in [&claim.update, &claim.condition] {
+            let moved = claim.moved("lock");
+            for text in [
+                &claim.update,
+                &claim.condition,
+                &moved.update,
+                &moved.condition,
+            ] {
                 let (length, operators) = (text.len(), operators(text));
                 assert!(
                     length <= 4096 && operators <= 300,

@@ -1,0 +1,17 @@
+//! Locks inside of documents, on every server.
+
+mod answers;
+mod bank;
+mod conformance;
+mod corrupt;
+mod ids;
+mod losing;
+mod requests;
+mod together;
+
+use doclock::{Error, ErrorKind};
+
+/// What kind of error it is; a success is none.
+fn kind<T>(result: Result<T, Error>) -> Option<ErrorKind> {
+    result.err().map(|error| error.kind())
+}
