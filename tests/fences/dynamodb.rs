@@ -282,7 +282,7 @@ on_both! {
             }
             let (sent, refused) = data.count(fence(&new).guarded_update(closed())).await;
             let error = refused.unwrap_err();
-            assert_eq!((sent, error.kind()), (1, ErrorKind::Other), "{error}");
+            assert_eq!((sent, error.kind()), (1, ErrorKind::ConditionFailed), "{error}");
             let source = error.source().context("no source")?.downcast_ref::<UpdateItemError>();
             assert!(source.is_some_and(UpdateItemError::is_conditional_check_failed_exception), "{source:?}");
         }

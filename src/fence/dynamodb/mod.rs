@@ -63,7 +63,7 @@ const NUMBER: &str = ":doclock_number";
 /// * [`ErrorKind::OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown) if there was no answer within the lock client's
 ///   [`request_timeout`](crate::LockClientBuilder::request_timeout) or the SDK client's own: read the item before you
 ///   repeat it;
-/// * [`ErrorKind::Other`](crate::ErrorKind::Other) if your own condition failed. The SDK's error, such as
+/// * [`ErrorKind::ConditionFailed`](crate::ErrorKind::ConditionFailed) if your own condition failed. The SDK's error, such as
 ///   `UpdateItemError`, is the [`source`](std::error::Error::source) of this and any other.
 ///
 /// # Cancel safety

@@ -138,7 +138,7 @@ where
     E: StdError + Send + Sync + 'static,
 {
     let failed = Error::new(
-        ErrorKind::Other,
+        ErrorKind::ConditionFailed,
         "the request's own condition does not hold, and no newer holder has written: nothing was written",
     );
     match error.into_source() {
