@@ -98,13 +98,26 @@ impl ReplicaSet {
 
     /// The node that takes writes. Waits for one, for a minute at most.
     pub async fn primary(&self) -> Result<usize> {
-        poll::until_some("the set has a primary", ELECTION, || async {
+        let found = poll::until_some("the set has a primary", ELECTION, || async {
             let hellos = self.hellos().await;
             hellos
                 .iter()
                 .position(|hello| is(hello.as_ref(), "isWritablePrimary"))
         })
-        .await
+        .await;
+        match found {
+            Ok(node) => Ok(node),
+            Err(error) => Err(error.context(self.states().await)),
+        }
+    }
+
+    /// What each node has to say of the set, for the message of a failure.
+    async fn states(&self) -> String {
+        let status = doc! { "replSetGetStatus": 1_i32 };
+        let asked = (0..self.nodes.len()).map(|node| self.command(node, status.clone()));
+        let answers = join_all(asked).await.into_iter().enumerate();
+        let lines = answers.map(|(node, answer)| format!("node {node}: {answer:?}"));
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     /// A command for one node, such as `replSetStepDown` or `configureFailPoint`; not for a set with passwords.
@@ -113,12 +126,22 @@ impl ReplicaSet {
     }
 
     /// Waits until every node is primary or secondary: a write by majority then survives any one of them.
+    ///
+    /// And until all know that a majority has the newest term. A node that has written what no other has must take it back
+    /// when it comes again, which a young one cannot: it has no checkpoint to go back to, and ends itself.
     pub async fn healthy(&self) -> Result<()> {
         self.primary().await?;
         poll::until("every node is primary or secondary", ELECTION, || async {
             let hellos = self.hellos().await;
             let works = |hello| is(hello, "isWritablePrimary") || is(hello, "secondary");
-            hellos.iter().all(|hello| works(hello.as_ref()))
+            let newest = hellos
+                .iter()
+                .map(|hello| term(hello.as_ref(), "opTime"))
+                .max();
+            hellos
+                .iter()
+                .map(Option::as_ref)
+                .all(|hello| works(hello) && Some(term(hello, "majorityOpTime")) == newest)
         })
         .await
     }
@@ -156,4 +179,10 @@ impl ReplicaSet {
 
 fn is(hello: Option<&Document>, role: &str) -> bool {
     hello.is_some_and(|hello| hello.get_bool(role) == Ok(true))
+}
+
+/// The term of a node's last write, or of the last that it knows a majority to have.
+fn term(hello: Option<&Document>, which: &str) -> Option<i64> {
+    let written = hello?.get_document("lastWrite").ok()?;
+    written.get_document(which).ok()?.get_i64("t").ok()
 }
