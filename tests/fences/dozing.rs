@@ -1,5 +1,6 @@
 //! A clock that does not see the process stopped.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -13,16 +14,23 @@ const LONGEST: Duration = Duration::from_millis(100);
 /// Both its halves stand still while the process does, as those of a machine that is suspended: a lease believes that it
 /// is held when it has long been taken over.
 #[derive(Debug)]
-pub struct Dozing(Arc<Mutex<Moment>>);
+pub struct Dozing {
+    shown: Arc<Mutex<Moment>>,
+    ended: Arc<AtomicBool>,
+}
 
 impl Dozing {
     pub fn start() -> Self {
         let start = SystemClock.now();
         let shown = Arc::new(Mutex::new(start));
-        let clock = Self(Arc::clone(&shown));
+        let ended = Arc::new(AtomicBool::new(false));
+        let clock = Self {
+            shown: Arc::clone(&shown),
+            ended: Arc::clone(&ended),
+        };
         thread::spawn(move || {
             let mut last = start;
-            loop {
+            while !ended.load(Ordering::SeqCst) {
                 thread::sleep(TICK);
                 let now = SystemClock.now();
                 let passed = now.at_least_since(last).min(LONGEST);
@@ -34,10 +42,15 @@ impl Dozing {
         });
         clock
     }
+
+    /// No time passes any more, however long the rest takes.
+    pub fn stand_still(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+    }
 }
 
 impl Clock for Dozing {
     fn now(&self) -> Moment {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

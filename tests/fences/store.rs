@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::{Context, Result};
+use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValue, TransactWriteItem};
 use doclock::fence::Guarded;
 use doclock::{DynamoBackend, ErrorKind, Lease, LockClient, LockClientBuilder, MongoBackend};
@@ -94,10 +95,7 @@ impl Store {
                             .transact_write_items()
                             .transact_items(check)
                             .transact_items(put);
-                        let sent = sent
-                            .send()
-                            .await
-                            .map_err(|error| error.into_service_error());
+                        let sent = sent.send().await.map_err(SdkError::into_service_error);
                         match sent {
                             Ok(_) => true,
                             Err(error) if error.is_transaction_canceled_exception() => false,

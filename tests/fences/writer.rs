@@ -26,10 +26,11 @@ const PATIENCE: Duration = Duration::from_mins(3);
 
 pub async fn run(url: &str, task: &str) -> Result<()> {
     let store = Store::of(url).await?;
-    let locks = store.locks().clock(Arc::new(Dozing::start())).build();
+    let clock = Arc::new(Dozing::start());
+    let locks = store.locks().clock(Arc::<Dozing>::clone(&clock)).build();
     let words: Vec<&str> = task.split_whitespace().collect();
     match words[..] {
-        ["late", count] => late(&store, &locks, count.parse()?).await,
+        ["late", count] => late(&store, (&locks, &clock), count.parse()?).await,
         ["count", times, stops] => count(&store, &locks, times.parse()?, stops.parse()?).await,
         _ => bail!("no such task"),
     }
@@ -40,7 +41,7 @@ fn stop(token: u64) -> Result<()> {
     Ok(kill(Pid::this(), Signal::SIGSTOP)?)
 }
 
-async fn late(store: &Store, locks: &LockClient, count: usize) -> Result<()> {
+async fn late(store: &Store, (locks, clock): (&LockClient, &Dozing), count: usize) -> Result<()> {
     let take = |number| {
         locks
             .lock(key(number))
@@ -49,14 +50,16 @@ async fn late(store: &Store, locks: &LockClient, count: usize) -> Result<()> {
             .acquire()
     };
     let leases = try_join_all((0..count).map(take)).await?;
+    clock.stand_still();
     stop(0)?;
     let forms = store.forms();
     let (mut fenced, mut applied) = (0, 0);
     for (number, (lease, form)) in leases.iter().zip(forms.iter().cycle()).enumerate() {
         let written = store.write(lease, form, &format!("item:{number}")).await;
-        match written.with_context(|| format!("{form}, {:?} left", lease.remaining()))? {
-            true => applied += 1,
-            false => fenced += 1,
+        if written.with_context(|| form.to_owned())? {
+            applied += 1;
+        } else {
+            fenced += 1;
         }
     }
     assert!(leases.iter().all(Lease::is_held), "they notice nothing");
