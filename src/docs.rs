@@ -29,6 +29,8 @@ pub mod patterns {
     page!(scheduled_jobs, "../docs/patterns/scheduled_jobs.md");
     page!(several_keys, "../docs/patterns/several_keys.md");
     page!(reentrance, "../docs/patterns/reentrance.md");
+    #[cfg(all(feature = "mongodb", feature = "dynamodb"))]
+    page!(document_lock, "../docs/patterns/document_lock.md");
 }
 
 #[cfg(test)]

@@ -54,6 +54,8 @@ impl<S: Store> LockedDocument<S> {
 
     /// Writes if the lock is still held, in one request, and keeps it. [`document`](Self::document) is the new one then.
     ///
+    /// Cancel safe: if the future is dropped, the lock is kept, and the update was written or was not.
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`] for an update that can never work, such as one of the lock itself; before any request.
@@ -82,6 +84,8 @@ impl<S: Store> LockedDocument<S> {
     ///
     /// Sent again while its answer is lost and the lease lasts: it is never applied twice. With any error the document is
     /// unlocked as a dropped one is.
+    ///
+    /// Cancel safe: if the future is dropped, the document is unlocked, and the update was written or was not.
     ///
     /// # Errors
     ///
