@@ -30,6 +30,8 @@ pub mod patterns {
     page!(several_keys, "../docs/patterns/several_keys.md");
     page!(reentrance, "../docs/patterns/reentrance.md");
     page!(fencing, "../docs/patterns/fencing.md");
+    #[cfg(all(feature = "mongodb", feature = "dynamodb"))]
+    page!(document_lock, "../docs/patterns/document_lock.md");
 }
 
 #[cfg(test)]

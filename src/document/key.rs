@@ -2,13 +2,10 @@
 
 use std::fmt::Write;
 
-use serde_json::Value;
-
 use crate::{Key, Result};
 
-/// The key of an id. Characters that a key must not have are written as JSON writes them.
-pub(crate) fn key(id: &Value) -> Result<Key> {
-    let json = id.to_string();
+/// The key of an id, which is JSON. Characters that a key must not have are written by their numbers.
+pub(crate) fn key(json: &str) -> Result<Key> {
     if !json.contains(char::is_control) {
         return Key::new(json);
     }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mongodb::Collection;
-use mongodb::bson::{self, Bson, Document, doc};
+use mongodb::bson::de::Deserializer;
+use mongodb::bson::{Bson, Document, doc};
 use serde::de::DeserializeOwned;
 
 use super::key::key;
 use super::store::{Store, Written};
-use crate::backend::mongodb::{MongoBackend, holds};
+use crate::backend::mongodb::{MongoBackend, holds, id_json};
 use crate::client::invalid;
 use crate::{Error, ErrorKind, Key, Lease, LeaseId, LockClient, Result};
 
@@ -127,6 +128,8 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Store for InCollection<T> {
         let is_pattern = match &id {
             Bson::Document(id) => id.keys().any(|name| name.starts_with('$')),
             Bson::Array(_) | Bson::RegularExpression(_) | Bson::Undefined => true,
+            // JSON has no word for it.
+            Bson::Double(id) => !id.is_finite(),
             _ => false,
         };
         if is_pattern {
@@ -134,7 +137,8 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Store for InCollection<T> {
                 "no document has such an `_id`: pass one that it can have",
             ));
         }
-        key(&id.into_canonical_extjson())
+        let json = id_json(&id);
+        key(&json.ok_or_else(|| invalid("this `_id` cannot be written as JSON"))?)
     }
 
     fn granted(&self, id: &LeaseId) -> Option<Document> {
@@ -151,7 +155,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Store for InCollection<T> {
 
     fn parse(&self, mut raw: Document) -> Result<T> {
         raw.remove(&self.field);
-        bson::from_document(raw).map_err(|error| {
+        T::deserialize(Deserializer::new(raw.into())).map_err(|error| {
             Error::new(
                 ErrorKind::Other,
                 "the document is not of the type that its collection is typed with",
@@ -205,7 +209,8 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Store for InCollection<T> {
             .as_ref()
             .and_then(|found| found.get_document(&self.field).ok());
         Ok(record.and_then(|record| {
-            if record.get_str("written") == Ok(lease.id().as_str()) {
+            let written = record.get_str("written");
+            if written.is_ok_and(|id| id == lease.id().as_str()) {
                 return Some(true);
             }
             // A later acquisition may have written since.

@@ -15,8 +15,8 @@ on_every_server! {
     async fn a_dead_holders_document_is_taken_over(site: Site) {
         let bank = open(site).await?;
         bank.create("a").await?;
-        let ttl = Duration::from_secs(1);
-        let dead = bank.acquire("a", |lock| lock.ttl(Duration::from_secs(1)).manual_renewal()).await?;
+        let ttl = Duration::from_secs(3);
+        let dead = bank.acquire("a", |lock| lock.ttl(Duration::from_secs(3)).manual_renewal()).await?;
         let token = dead.lease().token();
         abandon(dead);
         let other = bank.another().await?;
@@ -63,7 +63,7 @@ on_every_server! {
         let bank = open(site).await?;
         bank.create("a").await?;
         for ends in [false, true] {
-            let ttl = |lock: Lock| lock.ttl(Duration::from_millis(300)).manual_renewal();
+            let ttl = |lock: Lock| lock.ttl(Duration::from_secs(1)).manual_renewal();
             let mut account = bank.acquire("a", ttl).await?;
             account.lease().lost().await;
             bank.sent();
@@ -89,7 +89,7 @@ on_every_server! {
             bank.replace("a", 500).await?;
             writes_nothing(&*bank, stale, ends).await?;
             until_past(token).await?;
-            let next = bank.acquire("a", |lock| lock).await?;
+            let next = bank.another().await?.acquire("a", |lock| lock).await?;
             assert!(next.lease().token() > token, "{} after {token}", next.lease().token());
             assert_eq!(next.balance(), 500);
             next.unlock().await?;

@@ -153,16 +153,20 @@ fn moved_paths(text: &str) -> String {
 }
 
 /// An item's key as JSON: a string as one, a number by its digits; in an array if there is a sort key.
-pub(crate) fn key_json(partition: &AttributeValue, sort: Option<&AttributeValue>) -> Option<Value> {
+pub(crate) fn key_json(
+    partition: &AttributeValue,
+    sort: Option<&AttributeValue>,
+) -> Option<String> {
     let value = |value: &AttributeValue| match value {
         AttributeValue::S(text) => Some(json!(text)),
         AttributeValue::N(digits) => Some(json!({ "N": digits })),
         _ => None,
     };
-    match sort {
-        None => value(partition),
-        Some(sort) => Some(json!([value(partition)?, value(sort)?])),
-    }
+    let json = match sort {
+        None => value(partition)?,
+        Some(sort) => json!([value(partition)?, value(sort)?]),
+    };
+    Some(json.to_string())
 }
 
 /// The values of an item's key; a key that is no such JSON is the string itself.

@@ -107,11 +107,14 @@ impl Place {
     }
 }
 
+/// An `_id` as extended JSON. It need not tell one type of number from another, which the database takes for the same.
+pub(crate) fn id_json(id: &Bson) -> Option<String> {
+    serde_json::to_string(id).ok()
+}
+
 /// The `_id` that a key tells; a key that is no JSON is the string itself.
 pub(super) fn id(key: &Key) -> Bson {
-    let json = serde_json::from_str::<serde_json::Value>(key.as_str());
-    let id = json.ok().and_then(|json| Bson::try_from(json).ok());
-    id.unwrap_or_else(|| key.as_str().into())
+    serde_json::from_str(key.as_str()).unwrap_or_else(|_| key.as_str().into())
 }
 
 /// The document with `next` of the record in its field. Where the record stays, so does every byte of the document.

@@ -71,7 +71,7 @@ pub(crate) fn holds(record: &Document, id: &LeaseId) -> bool {
         .unwrap_or_default()
         .iter()
         .any(|holder| match holder {
-            Bson::Document(holder) => holder.get_str("id") == Ok(id.as_str()),
+            Bson::Document(holder) => holder.get_str("id").is_ok_and(|held| held == id.as_str()),
             _ => false,
         })
 }

@@ -26,6 +26,7 @@ use mongodb::bson::Document;
 use mongodb::{Collection, Database};
 
 use self::embedded::Place;
+pub(crate) use self::embedded::id_json;
 pub(crate) use self::guarded::holds;
 use super::{
     AcquireOutcome, AcquireRequest, Backend, READ_TIMEOUT, ReleaseOutcome, ReleaseRequest,
