@@ -2,7 +2,7 @@
 //!
 //! | task | answer |
 //! |---|---|
-//! | `late COUNT`: takes so many locks, says `stopping` and stops; then writes under each of them | `fenced N applied N` |
+//! | `late COUNT`: takes a lock for each way to write, says `stopping` and stops; then writes so many items | `fenced N applied N` |
 //! | `count TIMES STOPS`: so many times: read, add one, write back; says `stopping TOKEN` and stops in the middle so often | `applied N fenced N` |
 
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use nix::unistd::Pid;
 
 use super::counting::{COUNTER, COUNTER_TTL};
 use super::dozing::Dozing;
-use super::paused::{LATE_TTL, UNGUARDED, key};
+use super::paused::{LATE_TTL, UNGUARDED, item};
 use super::store::Store;
 use crate::processes::workers::answer;
 
 /// How many increments one lease is used for.
-const BATCH: u64 = 10;
+const BATCH: u64 = 20;
 const PATIENCE: Duration = Duration::from_mins(3);
 
 pub async fn run(url: &str, task: &str) -> Result<()> {
@@ -42,21 +42,15 @@ fn stop(token: u64) -> Result<()> {
 }
 
 async fn late(store: &Store, (locks, clock): (&LockClient, &Dozing), count: usize) -> Result<()> {
-    let take = |number| {
-        locks
-            .lock(key(number))
-            .ttl(LATE_TTL)
-            .manual_renewal()
-            .acquire()
-    };
-    let leases = try_join_all((0..count).map(take)).await?;
+    let forms = store.forms();
+    let take = |form| locks.lock(form).ttl(LATE_TTL).manual_renewal().acquire();
+    let leases = try_join_all(forms.iter().copied().map(take)).await?;
     clock.stand_still();
     stop(0)?;
-    let forms = store.forms();
     let (mut fenced, mut applied) = (0, 0);
-    for (number, (lease, form)) in leases.iter().zip(forms.iter().cycle()).enumerate() {
-        let written = store.write(lease, form, &format!("item:{number}")).await;
-        if written.with_context(|| form.to_owned())? {
+    for (number, (lease, form)) in leases.iter().zip(&forms).cycle().take(count).enumerate() {
+        let written = store.write(lease, form, &item(number)).await;
+        if written.with_context(|| (*form).to_owned())? {
             applied += 1;
         } else {
             fenced += 1;
