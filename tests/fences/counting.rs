@@ -29,7 +29,11 @@ fn stopping(site: Site) -> usize {
 
 /// Lets a process do its part, and go on after each stop once its lock is another's. How many of its writes were applied,
 /// and how many refused.
-async fn watch(mut worker: Worker, locks: &LockClient, stops: usize) -> Result<(u64, u64)> {
+async fn watch(
+    mut worker: Worker,
+    (store, locks): (&Store, &LockClient),
+    stops: usize,
+) -> Result<(u64, u64)> {
     worker.tell(&format!("fence count {TIMES} {stops}")).await?;
     for _ in 0..stops {
         let token: u64 = worker.answer("stopping").await?.parse()?;
@@ -39,8 +43,10 @@ async fn watch(mut worker: Worker, locks: &LockClient, stops: usize) -> Result<(
                 return true;
             }
             // The others may have ended.
-            let lease = locks.lock(COUNTER).try_acquire().await.ok().flatten();
-            lease.is_some()
+            match locks.lock(COUNTER).try_acquire().await {
+                Ok(Some(lease)) => store.read(&lease, COUNTER_ITEM).await.is_ok(),
+                _ => false,
+            }
         })
         .await?;
         worker.resume()?;
@@ -62,7 +68,7 @@ on_every_server! {
         let start = Instant::now();
         let stops = stopping(site);
         let watched = workers.into_iter().enumerate();
-        let watched = watched.map(|(number, worker)| watch(worker, &locks, usize::from(number < stops)));
+        let watched = watched.map(|(number, worker)| watch(worker, (&store, &locks), usize::from(number < stops)));
         let done = tokio::time::timeout(BOUND, try_join_all(watched)).await??;
         let took = start.elapsed();
 

@@ -275,7 +275,7 @@ on_both! {
 
     async fn a_condition_of_ones_own_is_told_apart(data: Data) {
         let (old, new) = old_and_new(&data.locks, "k").await?;
-        let closed = || data.update("a").condition_expression("attribute_exists(open) OR attribute_exists(also)");
+        let closed = || data.update("a").condition_expression("attribute_exists(opened) OR attribute_exists(ready)");
         for existing in [false, true] {
             if existing {
                 assert!(data.write(&new, "update", "a").await?);

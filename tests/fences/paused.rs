@@ -11,19 +11,20 @@ use super::store::Store;
 use crate::processes::site::{Site, on_every_server};
 use crate::processes::workers::Worker;
 
-const KEYS: usize = 50;
+const ITEMS: usize = 50;
 pub const LATE_TTL: Duration = Duration::from_secs(3);
 /// The control's.
 pub const UNGUARDED: &str = "item:unguarded";
 
-pub fn key(number: usize) -> String {
-    format!("late:{number}")
+pub fn item(number: usize) -> String {
+    format!("item:{number}")
 }
 
-async fn take_over(locks: &LockClient, site: Site) -> Result<Vec<Lease>> {
+/// Each in the order of the ways to write that they are for.
+async fn take_over(locks: &LockClient, site: Site, store: &Store) -> Result<Vec<Lease>> {
     let wait = 2 * site.takeover(LATE_TTL);
-    let take = |number| locks.lock(key(number)).wait(wait).acquire();
-    Ok(try_join_all((0..KEYS).map(take)).await?)
+    let take = |form| locks.lock(form).wait(wait).acquire();
+    Ok(try_join_all(store.forms().into_iter().map(take)).await?)
 }
 
 on_every_server! {
@@ -32,12 +33,12 @@ on_every_server! {
         let store = Store::of(&url).await?;
         let locks = store.locks().build();
         let mut paused = Worker::start(&url).await?;
-        paused.tell(&format!("fence late {KEYS}")).await?;
+        paused.tell(&format!("fence late {ITEMS}")).await?;
         paused.answer("stopping").await?;
 
-        let leases = take_over(&locks, site).await?;
-        for (number, lease) in leases.iter().enumerate() {
-            let id = format!("item:{number}");
+        let leases = take_over(&locks, site, &store).await?;
+        for (number, lease) in leases.iter().cycle().take(ITEMS).enumerate() {
+            let id = item(number);
             store.write_unguarded(&id, "new").await?;
             store.read(lease, &id).await?.context("fenced")?;
         }
@@ -45,9 +46,9 @@ on_every_server! {
 
         paused.resume()?;
         let refused = paused.answer("fence").await?;
-        assert_eq!(refused, format!("fenced {KEYS} applied 0"));
-        for number in 0..KEYS {
-            assert_eq!(store.by(&format!("item:{number}")).await?, "new", "{number}");
+        assert_eq!(refused, format!("fenced {ITEMS} applied 0"));
+        for number in 0..ITEMS {
+            assert_eq!(store.by(&item(number)).await?, "new", "{number}");
         }
         // The control: without a guard it overwrites its successor's.
         assert_eq!(store.by(UNGUARDED).await?, "late");

@@ -2,7 +2,7 @@
 //!
 //! | task | answer |
 //! |---|---|
-//! | `late COUNT`: takes so many locks, says `stopping` and stops; then writes under each of them | `fenced N applied N` |
+//! | `late COUNT`: takes a lock for each way to write, says `stopping` and stops; then writes so many items | `fenced N applied N` |
 //! | `count TIMES STOPS`: so many times: read, add one, write back; says `stopping TOKEN` and stops in the middle so often | `applied N fenced N` |
 
 use std::sync::Arc;
@@ -11,17 +11,16 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use doclock::{ErrorKind, Lease, LockClient};
 use futures_util::future::try_join_all;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::{Signal, raise};
 
 use super::counting::{COUNTER, COUNTER_TTL};
 use super::dozing::Dozing;
-use super::paused::{LATE_TTL, UNGUARDED, key};
+use super::paused::{LATE_TTL, UNGUARDED, item};
 use super::store::Store;
 use crate::processes::workers::answer;
 
 /// How many increments one lease is used for.
-const BATCH: u64 = 10;
+const BATCH: u64 = 20;
 const PATIENCE: Duration = Duration::from_mins(3);
 
 pub async fn run(url: &str, task: &str) -> Result<()> {
@@ -38,25 +37,20 @@ pub async fn run(url: &str, task: &str) -> Result<()> {
 
 fn stop(token: u64) -> Result<()> {
     answer("stopping", token);
-    Ok(kill(Pid::this(), Signal::SIGSTOP)?)
+    // To this very thread: of one to the process it could take the first steps of what comes next.
+    Ok(raise(Signal::SIGSTOP)?)
 }
 
 async fn late(store: &Store, (locks, clock): (&LockClient, &Dozing), count: usize) -> Result<()> {
-    let take = |number| {
-        locks
-            .lock(key(number))
-            .ttl(LATE_TTL)
-            .manual_renewal()
-            .acquire()
-    };
-    let leases = try_join_all((0..count).map(take)).await?;
+    let forms = store.forms();
+    let take = |form| locks.lock(form).ttl(LATE_TTL).manual_renewal().acquire();
+    let leases = try_join_all(forms.iter().copied().map(take)).await?;
     clock.stand_still();
     stop(0)?;
-    let forms = store.forms();
     let (mut fenced, mut applied) = (0, 0);
-    for (number, (lease, form)) in leases.iter().zip(forms.iter().cycle()).enumerate() {
-        let written = store.write(lease, form, &format!("item:{number}")).await;
-        if written.with_context(|| form.to_owned())? {
+    for (number, (lease, form)) in leases.iter().zip(&forms).cycle().take(count).enumerate() {
+        let written = store.write(lease, form, &item(number)).await;
+        if written.with_context(|| (*form).to_owned())? {
             applied += 1;
         } else {
             fenced += 1;
