@@ -44,7 +44,7 @@ async fn a_mongodb_document_has_any_id() -> Result<()> {
         Bson::Null,
         DateTime::now().into(),
         Uuid::new().into(),
-        bson!({ "b": 1_i32, "a": { "$": "$b" } }),
+        bson!({ "b": 1_i32, "a": { "c": "$b" } }),
     ];
     for id in &ids {
         raw.insert_one(doc! { "_id": id, "n": 1 }).await?;
@@ -235,7 +235,7 @@ async fn every_clause(url: &str) -> Result<()> {
         ("customer", text("a")),
         ("order", number(1)),
         ("n", number(1)),
-        ("old", number(1)),
+        ("former", number(1)),
         ("tags", tags),
     ];
     let item = item.map(|(name, value)| (name.to_owned(), value)).into();
@@ -250,7 +250,7 @@ async fn every_clause(url: &str) -> Result<()> {
             .set("n = n + :one")
             .set("#id = :one")
             .add("visits :one")
-            .remove("old")
+            .remove("former")
             .delete("tags :gone")
             .condition("n = :one OR n = :two")
             // A name of this crate's own expressions.
@@ -267,7 +267,7 @@ async fn every_clause(url: &str) -> Result<()> {
         (Some(&number(2)), Some(&number(1)))
     );
     assert_eq!(
-        (after.get("visits"), after.get("old")),
+        (after.get("visits"), after.get("former")),
         (Some(&number(1)), None)
     );
     assert_eq!(

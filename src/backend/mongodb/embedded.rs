@@ -166,11 +166,12 @@ fn rebase(expression: Bson) -> Bson {
 }
 
 fn moved_path(path: String) -> String {
-    if let Some(rest) = path.strip_prefix("$$ROOT") {
-        return format!("$$r{rest}");
-    }
     match path.strip_prefix('$') {
-        Some(field) if !field.starts_with('$') => format!("$$r.{field}"),
-        _ => path,
+        Some("$ROOT") => "$$r".to_owned(),
+        Some(field) if !field.is_empty() && !field.starts_with('$') => format!("$$r.{field}"),
+        Some(_) | None => match path.strip_prefix("$$ROOT.") {
+            Some(field) => format!("$$r.{field}"),
+            None => path,
+        },
     }
 }

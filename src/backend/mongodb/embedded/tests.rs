@@ -13,8 +13,8 @@ fn string() -> impl Strategy<Value = String> {
     prop_oneof![
         "[a-z]{0,3}",
         r"\$[a-z]{1,3}(\.[a-z]{1,2})?",
-        r"\$\$[a-zA-Z]{1,4}(\.[a-z]{1,2})?",
-        r"\$\$(ROOT|NOW)(\.[a-z]{1,2})?",
+        r"\$\$[a-zA-Z]{1,5}(\.[a-z]{1,2})?",
+        r"\$\$(ROOTS?|NOW)(\.[a-z]{1,2})?",
         Just("$".to_owned()),
     ]
 }
