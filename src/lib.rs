@@ -27,6 +27,7 @@ mod lease;
 mod lock;
 #[cfg(all(test, feature = "dynamodb"))]
 mod model;
+mod once;
 mod plan;
 mod record;
 mod renewal;
@@ -55,6 +56,7 @@ pub use job::{Job, Run};
 pub use key::{Key, LeaseId, MAX_KEY_BYTES, MAX_OWNER_BYTES, Owner};
 pub use lease::Lease;
 pub use lock::{DEFAULT_TTL, DEFAULT_WAIT, Lock};
+pub use once::{Once, Outcome, Status};
 pub use record::{
     Claimant, FORMAT, Holder, Label, ListPage, LockRecord, MAX_PARTIES, MAX_PAYLOAD_BYTES, MAX_TTL,
     MIN_TTL, Mode, Payload, RETENTION, Ttl, WAITER_TTL, Waiter,

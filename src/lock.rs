@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use crate::acquire::acquire;
+use crate::acquire::{Taken, acquire};
 use crate::backend::{AcquireRequest, check_supported};
 use crate::client::{LockClient, invalid};
 use crate::job::Job;
@@ -231,16 +231,16 @@ impl Lock {
     }
 
     async fn take(self, wait: Duration) -> Result<Lease> {
-        let taken = self.take_unless_skipped(wait).await?;
-        taken.ok_or_else(|| {
-            let message =
-                "the backend skipped a slot that nobody asked for: this is a bug of the backend";
-            Error::new(ErrorKind::Other, message)
-        })
+        match self.take_unless_skipped(wait).await? {
+            Taken::Lease(lease) => Ok(lease),
+            Taken::Skipped(_) => {
+                let message = "the backend skipped a slot that nobody asked for: this is a bug of the backend";
+                Err(Error::new(ErrorKind::Other, message))
+            }
+        }
     }
 
-    /// `None`: the slot's run has happened.
-    pub(crate) async fn take_unless_skipped(self, wait: Duration) -> Result<Option<Lease>> {
+    pub(crate) async fn take_unless_skipped(self, wait: Duration) -> Result<Taken> {
         let client = self.client.clone();
         let plan = self.plan()?;
         let key = plan.request.key.clone();
