@@ -12,6 +12,7 @@ use crate::backend::{
 use crate::client::LockClient;
 use crate::lease::{Hold, LeaseState};
 use crate::plan::Plan;
+use crate::record::Payload;
 use crate::renewal::{Renewal, Span};
 use crate::time::Moment;
 use crate::wait::{Backoff, Watch, in_line};
@@ -21,13 +22,16 @@ use crate::{Error, ErrorKind, LeaseId, Mode, Result};
 /// The shortest time that is worth an attempt.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Acquires; `None` if it is for a slot whose run has happened. Contention ends in [`ErrorKind::WaitTimeout`], at once
+/// How an acquisition ended.
+pub(crate) enum Taken<L = Hold> {
+    Lease(L),
+    /// The run of its slot has happened, and left this.
+    Skipped(Option<Payload>),
+}
+
+/// Acquires. Contention ends in [`ErrorKind::WaitTimeout`], at once
 /// if `wait` is zero: then the database is asked until it has answered.
-pub(crate) async fn acquire(
-    client: &LockClient,
-    mut plan: Plan,
-    wait: Duration,
-) -> Result<Option<Hold>> {
+pub(crate) async fn acquire(client: &LockClient, mut plan: Plan, wait: Duration) -> Result<Taken> {
     let inner = client.inner();
     inner.worker.start()?;
     let waits = !wait.is_zero();
@@ -65,9 +69,13 @@ pub(crate) async fn convert(
         from: inner.clock.now(),
         length: length.min(inner.request_timeout),
     };
-    Acquisition::new(client, plan, budget, false)
+    let taken = Acquisition::new(client, plan, budget, false)
         .run(turn)
-        .await
+        .await?;
+    Ok(match taken {
+        Taken::Lease(lease) => Some(lease),
+        Taken::Skipped(_) => None,
+    })
 }
 
 fn renewal(plan: &Plan) -> Renewal {
@@ -103,9 +111,7 @@ struct Acquisition<'a> {
 
 /// What to do after an attempt.
 enum Next {
-    Done(Hold),
-    /// There is nothing to do in this slot any more.
-    Skipped,
+    Done(Taken),
     /// Try again, after so long. With what to report if there is no time for it.
     Again(Duration, Setback),
 }
@@ -139,7 +145,7 @@ impl<'a> Acquisition<'a> {
         }
     }
 
-    async fn run(mut self, turn: &mut Option<OwnedSemaphorePermit>) -> Result<Option<Hold>> {
+    async fn run(mut self, turn: &mut Option<OwnedSemaphorePermit>) -> Result<Taken> {
         let mut last: Option<Setback> = None;
         loop {
             let left = self.budget.left(self.now());
@@ -154,7 +160,7 @@ impl<'a> Acquisition<'a> {
                 Ok(AcquireOutcome::Granted(grant)) => self.settle(grant, turn).await?,
                 Ok(AcquireOutcome::Queued(contention)) => self.queued(contention),
                 Ok(AcquireOutcome::Held(contention)) => self.refused(contention)?,
-                Ok(AcquireOutcome::Skipped) => Next::Skipped,
+                Ok(AcquireOutcome::Skipped(state)) => Next::Done(Taken::Skipped(state)),
                 Err(error) if error.is_transient() => {
                     let pause = self.backoff.next(fastrand::f64());
                     // An attempt that the end of the wait cut short says less than the one before.
@@ -165,8 +171,7 @@ impl<'a> Acquisition<'a> {
                 Err(error) => return Err(error),
             };
             match next {
-                Next::Done(lease) => return Ok(Some(lease)),
-                Next::Skipped => return Ok(None),
+                Next::Done(taken) => return Ok(taken),
                 Next::Again(pause, setback) => {
                     let left = self.budget.left(self.now());
                     tokio::time::sleep(pause.min(left)).await;
@@ -234,7 +239,8 @@ impl<'a> Acquisition<'a> {
             self.refresh(grant).await;
         }
         if !self.renewal.left(self.now()).is_zero() {
-            return self.hand_over(&grant, now, turn.take()).map(Next::Done);
+            let lease = self.hand_over(&grant, now, turn.take())?;
+            return Ok(Next::Done(Taken::Lease(lease)));
         }
         // Whoever chose its owner to take over from it has done so: no ground to throw that one out again.
         if self.plan.takes_turns && self.renewal.deadline().is_none() {

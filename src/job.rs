@@ -1,6 +1,8 @@
 //! Scheduled jobs: at most, or at least, one run for each slot of time, whichever hosts try.
 
+use crate::acquire::Taken;
 use crate::backend::{Slot, SlotStart};
+use crate::lease::End;
 use crate::lock::Lock;
 use crate::{ErrorKind, Lease, Result};
 
@@ -109,8 +111,8 @@ impl Job {
     ) -> Result<Run<T, E>> {
         let lock = self.lock.for_slot(self.slot);
         let lease = match lock.take_unless_skipped(wait).await {
-            Ok(Some(lease)) => lease,
-            Ok(None) => return Ok(Run::Skipped),
+            Ok(Taken::Lease(lease)) => lease,
+            Ok(Taken::Skipped(_)) => return Ok(Run::Skipped),
             Err(error) if error.kind() == ErrorKind::WaitTimeout => return Ok(Run::Busy),
             Err(error) => return Err(error),
         };
@@ -119,9 +121,12 @@ impl Job {
             why = lease.lost() => Err(why.with_operation("run")),
             ended = work(&lease) => Ok(ended),
         };
-        let succeeded = matches!(ended, Ok(Ok(_)));
+        let end = End {
+            done: matches!(ended, Ok(Ok(_))),
+            ..End::default()
+        };
         let key = lease.key().clone();
-        let finished = lease.finish(succeeded).await;
+        let finished = lease.finish(end).await;
         match ended? {
             Err(error) => Ok(Run::Failed(error)),
             Ok(value) => {

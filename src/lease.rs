@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use crate::backend::{Grant, Linger, ReleaseRequest};
 use crate::client::LockClient;
 use crate::plan::Plan;
+use crate::record::Payload;
 use crate::renewal::Deadline;
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::{Clock, Moment, Timestamp};
@@ -156,7 +157,7 @@ impl<M: 'static> Lease<M> {
     /// [`ErrorKind::LeaseLost`] if it was lost before: what was done last may not have been alone. Any other error: the
     /// lock stays until it expires.
     pub async fn release(mut self) -> Result<()> {
-        self.end(false).await
+        self.end(End::default()).await
     }
 
     /// Gives up nothing: the lock stays taken until its ttl is over, counted from its last renewal, and this lease ends
@@ -178,21 +179,21 @@ impl<M: 'static> Lease<M> {
         self.hold.client.inner().worker.forget(&self.hold.state);
     }
 
-    /// The start of the slot that it was granted for, if it is a scheduled job's.
+    /// The start of the slot that it was granted for, if it is a scheduled job's: the epoch for [`Once`](crate::Once).
     #[must_use]
     pub fn slot(&self) -> Option<SystemTime> {
         self.hold.state.slot.map(SystemTime::from)
     }
 
-    /// Ends a scheduled run, and remembers whether it succeeded.
-    pub(crate) async fn finish(mut self, succeeded: bool) -> Result<()> {
-        self.end(succeeded).await
+    /// Ends a run, and remembers what became of it.
+    pub(crate) async fn finish(mut self, end: End) -> Result<()> {
+        self.end(end).await
     }
 
-    async fn end(&mut self, succeeded: bool) -> Result<()> {
+    async fn end(&mut self, end: End) -> Result<()> {
         self.hold.released = true;
         let worker = &self.hold.client.inner().worker;
-        worker.release(&self.hold.state, succeeded).await
+        worker.release(&self.hold.state, end).await
     }
 
     /// The same lease, its mode known at run time only: to keep leases of several modes together. `try_from` leads back.
@@ -239,6 +240,15 @@ impl<M: 'static> fmt::Debug for Lease<M> {
             .field("remaining", &self.remaining())
             .finish_non_exhaustive()
     }
+}
+
+/// What became of the run that a lease was for; the default says nothing of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct End {
+    /// Its slot is done, and not run again.
+    pub(crate) done: bool,
+    pub(crate) state: Option<Payload>,
+    pub(crate) keep: Option<Duration>,
 }
 
 /// What a lease and the client's task share.
@@ -314,15 +324,17 @@ impl LeaseState {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What ends it now. `succeeded` tells what became of the slot that it is for.
-    pub(crate) fn ending(&self, now: Moment, succeeded: bool) -> ReleaseRequest {
+    /// What ends it now.
+    pub(crate) fn ending(&self, now: Moment, end: End) -> ReleaseRequest {
         let linger = self.min_hold.map(|ttl| Linger {
             ttl,
             left: (ttl.as_duration()).saturating_sub(now.at_least_since(self.since)),
         });
         ReleaseRequest {
             linger: linger.filter(|linger| !linger.left.is_zero()),
-            slot_done: self.slot.filter(|_| succeeded),
+            slot_done: self.slot.filter(|_| end.done),
+            state: end.state,
+            keep: end.keep,
             ..self.ending.clone()
         }
     }

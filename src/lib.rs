@@ -32,6 +32,7 @@ mod lock;
 mod mode;
 #[cfg(all(test, feature = "dynamodb"))]
 mod model;
+mod once;
 mod plan;
 mod record;
 mod renewal;
@@ -61,6 +62,7 @@ pub use key::{Key, LeaseId, MAX_KEY_BYTES, MAX_OWNER_BYTES, Owner};
 pub use lease::Lease;
 pub use lock::{DEFAULT_TTL, DEFAULT_WAIT, Lock};
 pub use mode::{Exclusive, Permit, Shared};
+pub use once::{Once, Outcome, Status};
 pub use record::{
     Claimant, FORMAT, Holder, Label, ListPage, LockRecord, MAX_PARTIES, MAX_PAYLOAD_BYTES, MAX_TTL,
     MIN_TTL, Mode, Payload, RETENTION, Ttl, WAITER_TTL, Waiter,

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use crate::acquire::acquire;
+use crate::acquire::{Taken, acquire};
 use crate::backend::{AcquireRequest, check_supported};
 use crate::client::{LockClient, invalid};
 use crate::job::Job;
@@ -217,23 +217,26 @@ impl<M: 'static> Lock<M> {
     }
 
     async fn take(self, wait: Duration) -> Result<Lease<M>> {
-        let taken = self.take_unless_skipped(wait).await?;
-        taken.ok_or_else(|| {
-            let message =
-                "the backend skipped a slot that nobody asked for: this is a bug of the backend";
-            Error::new(ErrorKind::Other, message)
-        })
+        match self.take_unless_skipped(wait).await? {
+            Taken::Lease(lease) => Ok(lease),
+            Taken::Skipped(_) => {
+                let message = "the backend skipped a slot that nobody asked for: this is a bug of the backend";
+                Err(Error::new(ErrorKind::Other, message))
+            }
+        }
     }
 
-    /// `None`: the slot's run has happened.
-    pub(crate) async fn take_unless_skipped(self, wait: Duration) -> Result<Option<Lease<M>>> {
+    pub(crate) async fn take_unless_skipped(self, wait: Duration) -> Result<Taken<Lease<M>>> {
         let client = self.client.clone();
         let plan = self.plan()?;
         let key = plan.request.key.clone();
         // Boxed: it is large, and callers put several side by side.
         let outcome = Box::pin(acquire(&client, plan, wait)).await;
         let held = outcome.map_err(|error| error.with_operation("acquire").with_key(&key))?;
-        Ok(held.map(Lease::of))
+        Ok(match held {
+            Taken::Lease(hold) => Taken::Lease(Lease::of(hold)),
+            Taken::Skipped(state) => Taken::Skipped(state),
+        })
     }
 
     /// The same options for this lock.

@@ -17,6 +17,8 @@ pub const MIN_TTL: Duration = Duration::from_millis(100);
 /// How long after a record's last expiry the database may collect it, at least: longer than any ttl and
 /// any error of a clock together, so that no purge can meet a live lease.
 pub const RETENTION: Duration = Duration::from_hours(48);
+/// The longest that a record is kept for its result.
+pub(crate) const MAX_KEEP: Duration = Duration::from_hours(100 * 365 * 24);
 /// How long an entry of the queue lives without a refresh, whatever the ttl of the lease that it waits for.
 pub const WAITER_TTL: Ttl = Ttl(Duration::from_secs(6));
 /// The most bytes of a payload.
@@ -210,11 +212,16 @@ impl Payload {
     ///
     /// [`ErrorKind::CorruptRecord`] if it is not of that type.
     pub fn parse<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
+        self.parse_as("data")
+    }
+
+    /// The same, of another field.
+    pub(crate) fn parse_as<T: serde::de::DeserializeOwned>(&self, field: &str) -> Result<T> {
         serde_json::from_str(&self.0).map_err(|error| {
             // Where, but not the parser's own words: they quote what they do not expect.
             let (line, column) = (error.line(), error.column());
             Error::corrupt(
-                "data",
+                field,
                 format_args!("is not of the expected type at line {line}, column {column}"),
             )
         })

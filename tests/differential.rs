@@ -14,7 +14,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use doclock::rules::ServerTime;
 use doclock::{
-    AcquireRequest, Backend, Key, LeaseId, LockRecord, Reason, ReleaseRequest, Timestamp,
+    AcquireRequest, Backend, Key, LeaseId, LockRecord, Reason, ReleaseRequest, Slot, SlotStart,
+    Timestamp,
 };
 use futures_util::future::join_all;
 use proptest::strategy::{Strategy, ValueTree};
@@ -32,7 +33,8 @@ const SHRINKS: usize = 100;
 
 /// Whether a record must be there for the server to decide such a request, if it does at all.
 fn rests_on_the_record(request: &AcquireRequest) -> bool {
-    request.slot.is_some() || request.replaces.is_some()
+    let recurs = |slot: Slot| slot.start != SlotStart::Once;
+    request.slot.is_some_and(recurs) || request.replaces.is_some()
 }
 
 /// A backend, and the database under it.

@@ -6,6 +6,7 @@ mod corrupt;
 mod items;
 mod jobs;
 mod meddling;
+mod once;
 mod queue;
 mod requests;
 mod setup;

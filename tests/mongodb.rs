@@ -5,6 +5,7 @@ mod cases;
 mod commuting;
 mod faults;
 pub mod fixture;
+mod once;
 mod purge;
 mod queue;
 mod requests;

@@ -103,7 +103,7 @@ impl Backend for FileBackend {
                 }
                 Verdict::Queued { contention, next } => (AcquireOutcome::Queued(contention), next),
                 Verdict::Held { contention, mended } => (AcquireOutcome::Held(contention), mended),
-                Verdict::Skipped => (AcquireOutcome::Skipped, None),
+                Verdict::Skipped(state) => (AcquireOutcome::Skipped(state), None),
             }
         })
     }

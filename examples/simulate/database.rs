@@ -180,7 +180,7 @@ impl Database {
             Verdict::Held { contention, mended } => {
                 return (AcquireOutcome::Held(contention), mended.map(|next| *next));
             }
-            Verdict::Skipped => return (AcquireOutcome::Skipped, None),
+            Verdict::Skipped(state) => return (AcquireOutcome::Skipped(state), None),
         };
         let is_bug = self.bug == Some(Bug::OldToken) && seen.is_some();
         let grant = Grant {

@@ -39,10 +39,14 @@ pub use request::{
 ///   [`ErrorKind::OutcomeUnknown`]: then it may have.
 /// * **Idempotent by id.** An acquire whose id holds already is granted again, takes no second place, and tells which
 ///   attempt stands; an exclusive one writes nothing. A renew that meets a later attempt of its own is renewed. A
-///   release that meets its own earlier one, or a take-over by its own owner, may be released: it touches nothing.
+///   release that meets its own earlier one, or a take-over by its own owner, may be released: it touches nothing. One
+///   that brings a state may be so only if that stands there.
 /// * **Nobody is passed.** Who does not queue is refused while others do, unless it may stand beside all of them, and
 ///   who queues is granted in its turn.
-/// * **Once a slot.** A run of a scheduled job is granted as [`AcquireRequest::slot`] says, by the server's time.
+/// * **Once a slot.** A run of a scheduled job, or the only one of a key, is granted as [`AcquireRequest::slot`] says, by
+///   the server's time. One that is skipped is told the record's state.
+/// * **A release tells.** The state that it brings stands in the record from then on, and the record is kept as long as
+///   it says ([`ReleaseRequest::state`], [`ReleaseRequest::keep`]).
 /// * **Nobody else's.** Renew and release touch the acquisition that they name, and nothing else.
 /// * **Tokens strictly increase** per key over every grant: over releases, expiries, and the removal of the
 ///   record. A release therefore keeps the record.

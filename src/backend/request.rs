@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::record::{Label, Payload};
+use crate::record::{Label, MAX_KEEP, Payload, RETENTION};
 use crate::{Claimant, Key, LeaseId, Mode, Owner, Timestamp, Ttl};
 
 /// How long a request may take unless its sender says otherwise.
@@ -43,6 +43,12 @@ impl Slot {
             until_done: false,
         }
     }
+
+    /// Whether others follow: then which one it is rests on the time, and the record must not be collected before the
+    /// next, however far away that is.
+    pub(crate) fn recurs(self) -> bool {
+        self.start != SlotStart::Once
+    }
 }
 
 /// When a slot starts.
@@ -53,6 +59,8 @@ pub enum SlotStart {
     Every(Duration),
     /// At an instant that the caller knows.
     At(Timestamp),
+    /// At the epoch, whatever the time: the only run that the key ever has. It does not pin the record.
+    Once,
 }
 
 /// One attempt to acquire.
@@ -141,8 +149,8 @@ pub enum AcquireOutcome {
     Queued(Contention),
     /// Others are in the way.
     Held(Contention),
-    /// The slot's run has happened already.
-    Skipped,
+    /// The slot's run has happened already. With the record's [`state`](crate::LockRecord::state).
+    Skipped(Option<Payload>),
 }
 
 /// A lock that was granted.
@@ -303,6 +311,11 @@ pub struct ReleaseRequest {
     pub linger: Option<Linger>,
     /// The slot whose run succeeded.
     pub slot_done: Option<Timestamp>,
+    /// What the record's [`state`](crate::LockRecord::state) is from now on; `None` leaves it as it is.
+    pub state: Option<Payload>,
+    /// How long the record is kept from now on, but no less than [`RETENTION`](crate::RETENTION) and no more than 100
+    /// years; `None` leaves that as it is. A pinned record is kept for ever.
+    pub keep: Option<Duration>,
     /// How long the sender waits for the answer.
     pub timeout: Duration,
 }
@@ -317,6 +330,12 @@ pub struct Linger {
 }
 
 impl ReleaseRequest {
+    /// For how long the record is kept, if the release says so.
+    pub(crate) fn kept(&self) -> Option<Duration> {
+        // Further away, a server's arithmetic would overflow.
+        self.keep.map(|keep| keep.clamp(RETENTION, MAX_KEEP))
+    }
+
     /// A release of an acquisition.
     #[must_use]
     pub fn new(key: &Key, owner: &Owner, id: &LeaseId) -> Self {
@@ -327,6 +346,8 @@ impl ReleaseRequest {
             queued: false,
             linger: None,
             slot_done: None,
+            state: None,
+            keep: None,
             timeout: DEFAULT_TIMEOUT,
         }
     }
@@ -336,7 +357,7 @@ impl ReleaseRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReleaseOutcome {
-    /// It ended or left the queue, now or by an earlier attempt.
+    /// It ended or left the queue, now or by an earlier attempt; and the state that it brought stands there.
     Released,
     /// It neither held nor queued.
     NotHeld,

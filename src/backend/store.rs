@@ -96,7 +96,7 @@ pub(super) async fn acquire(
                     None => AcquireOutcome::Held(contention),
                 });
             }
-            Verdict::Skipped => return Ok(AcquireOutcome::Skipped),
+            Verdict::Skipped(state) => return Ok(AcquireOutcome::Skipped(state)),
         };
     }
     match written {

@@ -63,6 +63,7 @@ mod list;
 mod lost;
 mod many;
 mod modes;
+mod once;
 mod owner;
 mod permits;
 mod places;
@@ -391,6 +392,14 @@ cases! { $
     starts:
         a_present_slot_is_told_by_the_store
         a_slot_in_the_future_waits;
+    once:
+        the_one_run_is_granted_until_it_is_done
+        the_one_run_may_be_at_most_one
+        one_of_many_gets_the_one_run
+        the_one_run_does_not_pin_its_record
+        a_release_leaves_its_state
+        a_release_says_how_long_the_record_is_kept
+        a_repeated_release_is_released_only_if_its_state_stands;
     holds:
         a_minimum_hold_keeps_everybody_out_until_it_ends
         a_minimum_hold_takes_a_place_of_its_mode

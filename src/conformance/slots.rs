@@ -32,7 +32,7 @@ fn until_done(scene: &Scene<'_>, start: Timestamp) -> AcquireRequest {
 async fn skipped(scene: &Scene<'_>, request: &AcquireRequest) {
     let before = scene.inspect().await;
     let outcome = scene.acquire(request).await;
-    assert_eq!(outcome, AcquireOutcome::Skipped, "{request:?}");
+    assert_eq!(outcome, AcquireOutcome::Skipped(None), "{request:?}");
     scene.is_still(before.as_ref(), "a skipped run").await;
 }
 

@@ -41,7 +41,7 @@ async fn present(scene: &Scene<'_>, request: &AcquireRequest) -> Option<Timestam
         attempt.seq += 1;
         match scene.acquire(&attempt).await {
             AcquireOutcome::Granted(grant) => Some(grant.slot),
-            AcquireOutcome::Skipped => Some(None),
+            AcquireOutcome::Skipped(_) => Some(None),
             AcquireOutcome::Held(refusal) if refusal.reason == Reason::Border => None,
             other => panic!("must run, or be skipped: {other:?}"),
         }

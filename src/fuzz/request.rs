@@ -8,8 +8,8 @@ use super::record::{AnyMode, NOW, Number, When, Who, ttl};
 use crate::record::MIN_TTL;
 use crate::rules::{ServerTime, micros};
 use crate::{
-    AcquireRequest, Key, Linger, Mode, Queueing, ReleaseRequest, RenewRequest, Slot, SlotStart,
-    Timestamp, Ttl, Watched,
+    AcquireRequest, Key, Linger, Mode, Payload, Queueing, ReleaseRequest, RenewRequest, Slot,
+    SlotStart, Timestamp, Ttl, Watched,
 };
 
 #[derive(Clone, Debug, TypeGenerator)]
@@ -56,6 +56,7 @@ impl AnyTime {
 enum AnySlot {
     Every(u64),
     At(When),
+    Once,
 }
 
 #[derive(Clone, Debug, TypeGenerator)]
@@ -75,6 +76,8 @@ pub(crate) struct AnyRequest {
     restamp: bool,
     linger: Option<(u32, u64)>,
     slot_done: Option<When>,
+    state: Option<u8>,
+    keep: Option<u64>,
 }
 
 impl AnyRequest {
@@ -98,6 +101,7 @@ impl AnyRequest {
                 start: match start {
                     AnySlot::Every(ms) => SlotStart::Every(Duration::from_millis(ms)),
                     AnySlot::At(when) => SlotStart::At(when.get()),
+                    AnySlot::Once => SlotStart::Once,
                 },
                 until_done,
             });
@@ -130,6 +134,8 @@ impl AnyRequest {
             left: Duration::from_millis(left),
         });
         request.slot_done = self.slot_done.map(When::get);
+        request.state = self.state.map(|number| Payload::new(&number).unwrap());
+        request.keep = self.keep.map(Duration::from_millis);
         request
     }
 

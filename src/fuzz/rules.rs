@@ -80,8 +80,9 @@ fn admitted(
             only_mended(seen, &mended, time);
             Some(mended)
         }
-        Verdict::Skipped => {
+        Verdict::Skipped(state) => {
             assert!(request.slot.is_some());
+            assert_eq!(state, seen.and_then(|seen| seen.state.clone()));
             None
         }
     }
@@ -174,8 +175,17 @@ fn released(
     assert!(next.holder(&request.id).is_none(), "I6");
     let others_stay = others(&next, &request.id).starts_with(&others(seen, &request.id));
     assert!(others_stay, "I5");
-    let waits = |waiter: &&Waiter| waiter.claimant.id != request.id;
     let held = seen.holder(&request.id).is_some();
+    if held && request.keep.is_some() {
+        for holder in &next.holders {
+            let is_late = holder.expires_at > time.stamp.saturating_add(holder.ttl.as_duration());
+            assert!(
+                is_late || next.purge_at >= Some(holder.expires_at),
+                "I14: {holder:?}"
+            );
+        }
+    }
+    let waits = |waiter: &&Waiter| waiter.claimant.id != request.id;
     assert!(held || next.queue.iter().eq(seen.queue.iter().filter(waits)));
     assert!(!held || (next.closed.as_ref() == Some(&request.id) && next.queue == seen.queue));
     Some(*next)

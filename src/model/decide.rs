@@ -51,7 +51,7 @@ impl Check {
                 let reply = refusal(contention.reason);
                 self.answered(world, ask.id, reply, None);
             }
-            Verdict::Skipped => {}
+            Verdict::Skipped(_) => {}
         }
     }
 

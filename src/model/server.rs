@@ -96,7 +96,7 @@ impl Check {
                 }
                 reply
             }
-            Verdict::Skipped => return,
+            Verdict::Skipped(_) => return,
         };
         self.reply(world, ask.id, reply, stamp);
     }

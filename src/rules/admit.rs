@@ -3,8 +3,8 @@ use std::time::Duration;
 use super::ServerTime;
 use super::slot::{self, Judged, PINNED};
 use super::turn::{self, Joined};
-use crate::backend::{AcquireRequest, Contention, Occupant, Queueing, Reason, Watched};
-use crate::record::RETENTION;
+use crate::backend::{AcquireRequest, Contention, Occupant, Queueing, Reason, Slot, Watched};
+use crate::record::{Payload, RETENTION};
 use crate::time::Timestamp;
 use crate::{Claimant, Holder, LockRecord, Mode, Owner, Ttl, Waiter};
 
@@ -32,8 +32,8 @@ pub enum Verdict {
         /// the one that was seen.
         mended: Option<Box<LockRecord>>,
     },
-    /// The slot's run has happened already.
-    Skipped,
+    /// The slot's run has happened already. With the record's state.
+    Skipped(Option<Payload>),
 }
 
 /// Decides whether `request` may hold now, given the record as it stands and what is known of the time.
@@ -47,7 +47,7 @@ pub fn admit(record: Option<&LockRecord>, request: &AcquireRequest, time: &Serve
     let slot = match slot::judge(record, request, time) {
         Judged::NoSlot => None,
         Judged::Run(start) => Some(start),
-        Judged::Done => return Verdict::Skipped,
+        Judged::Done => return Verdict::Skipped(record.and_then(|seen| seen.state.clone())),
         Judged::TooEarly(wait) => return too_early(record, request, time, wait),
     };
     let Some(seen) = record else {
@@ -266,9 +266,8 @@ fn grant(
         label: request.label.clone(),
         data: request.data.clone(),
     });
-    if slot.is_some() {
-        next.slot_started = next.slot_started.max(slot);
-        // What it remembers must not be collected before the next slot, however far away that is.
+    next.slot_started = next.slot_started.max(slot);
+    if request.slot.is_some_and(Slot::recurs) {
         next.pinned = Some(next.pinned.unwrap_or(PINNED));
     }
     let purge_at = expires_at.saturating_add(RETENTION);

@@ -27,7 +27,9 @@ pub fn release(
         if seen.waiter(&request.id).is_some() {
             return Released::Write(Box::new(leave(seen, request)));
         }
-        return if seen.closed.as_ref() == Some(&request.id) {
+        // One that was ended by force, or by its owner's next acquisition, did not leave its state.
+        let is_written = request.state.is_none() || seen.state == request.state;
+        return if seen.closed.as_ref() == Some(&request.id) && is_written {
             Released::Already
         } else {
             Released::NotHeld
@@ -41,6 +43,13 @@ pub fn release(
     next.free_at = Some(time.stamp);
     next.closed = Some(request.id.clone());
     next.slot_done = next.slot_done.max(request.slot_done);
+    if request.state.is_some() {
+        next.state.clone_from(&request.state);
+    }
+    if let Some(keep) = request.kept() {
+        let purge_at = time.stamp.saturating_add(keep);
+        next.purge_at = Some(next.pinned.unwrap_or(purge_at));
+    }
     Released::Write(Box::new(next))
 }
 

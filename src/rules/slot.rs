@@ -52,6 +52,7 @@ fn is_done(record: &LockRecord, slot: Slot, start: Timestamp) -> bool {
 /// The start of the slot, or how long until it can be told.
 fn start(slot: Slot, time: &ServerTime) -> Result<Timestamp, Duration> {
     match slot.start {
+        SlotStart::Once => Ok(Timestamp::default()),
         SlotStart::At(start) if start <= time.latest => Ok(start),
         SlotStart::At(start) => Err(start.saturating_since(time.latest)),
         SlotStart::Every(period) => {

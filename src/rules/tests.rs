@@ -3,6 +3,7 @@
 mod admitting;
 mod ending;
 mod keeping;
+mod once;
 mod queueing;
 mod slots;
 mod trace;

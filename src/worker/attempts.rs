@@ -243,7 +243,7 @@ mod tests {
     fn only_what_may_be_there_is_released() {
         let queued = || Ok(AcquireOutcome::Queued(contention()));
         let failed = || Err(Error::new(ErrorKind::Unavailable, "refused"));
-        let skipped = || Ok(AcquireOutcome::Skipped);
+        let skipped = || Ok(AcquireOutcome::Skipped(None));
         let border = || {
             let (reason, mode) = (Reason::Border, Mode::Exclusive);
             let contention = Contention::new(reason, mode, Vec::new(), Duration::ZERO);

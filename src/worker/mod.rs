@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::backend::{
     AcquireOutcome, AcquireRequest, Backend, ReleaseRequest, RenewOutcome, RenewRequest,
 };
-use crate::lease::LeaseState;
+use crate::lease::{End, LeaseState};
 use crate::plan::Plan;
 use crate::renewal::Renewal;
 use crate::sync::{Mutex, MutexGuard};
@@ -41,10 +41,10 @@ pub(crate) enum Command {
     Resume(LeaseId),
     /// Stop to care for a lease, which stays in the record as it is.
     Forget(LeaseId),
-    /// End a lease; `succeeded` tells what became of the slot that it is for.
+    /// End a lease.
     Release {
         lease: Arc<LeaseState>,
-        succeeded: bool,
+        end: End,
         done: Option<oneshot::Sender<Result<()>>>,
     },
     /// Finish what is under way, release what is held, and end.
@@ -135,11 +135,11 @@ impl Worker {
         let _ = self.tell(Command::Forget(lease.id.clone()));
     }
 
-    pub(crate) async fn release(&self, lease: &Arc<LeaseState>, succeeded: bool) -> Result<()> {
+    pub(crate) async fn release(&self, lease: &Arc<LeaseState>, end: End) -> Result<()> {
         let lease = Arc::clone(lease);
         self.ask(|done| Command::Release {
             lease,
-            succeeded,
+            end,
             done: Some(done),
         })
         .await
@@ -149,7 +149,7 @@ impl Worker {
     pub(crate) fn drop_lease(&self, lease: &Arc<LeaseState>) {
         let _ = self.tell(Command::Release {
             lease: Arc::clone(lease),
-            succeeded: false,
+            end: End::default(),
             done: None,
         });
     }

@@ -13,7 +13,7 @@ use crate::backend::{
     AcquireOutcome, AcquireRequest, Backend, ReleaseOutcome, ReleaseRequest, RenewOutcome,
     RenewRequest,
 };
-use crate::lease::{LOOK, LeaseState, Loss};
+use crate::lease::{End, LOOK, LeaseState, Loss};
 use crate::renewal::Span;
 use crate::time::Clock;
 use crate::wait::Backoff;
@@ -114,11 +114,7 @@ impl Task {
             }
             Command::Resume(id) => self.leases.resume(&id, self.clock.now()),
             Command::Forget(id) => drop(self.leases.remove(&id)),
-            Command::Release {
-                lease,
-                succeeded,
-                done,
-            } => self.release(&lease, succeeded, done),
+            Command::Release { lease, end, done } => self.release(&lease, end, done),
             Command::Shutdown(done) => self.shut_down(done),
         }
     }
@@ -157,7 +153,7 @@ impl Task {
         tracing::warn!(key = %lease.key, owner = %lease.owner, "lease lost");
         // Only a limit of its own ends a lease that the record still shows, and that is over with it.
         if held.renewal.reached_cap(now) {
-            self.give_back(Some(lease.ending(now, false)));
+            self.give_back(Some(lease.ending(now, End::default())));
         }
     }
 
@@ -168,17 +164,12 @@ impl Task {
         }
     }
 
-    fn release(
-        &mut self,
-        lease: &LeaseState,
-        succeeded: bool,
-        done: Option<oneshot::Sender<Result<()>>>,
-    ) {
+    fn release(&mut self, lease: &LeaseState, end: End, done: Option<oneshot::Sender<Result<()>>>) {
         let before = lease.end();
         let now = self.clock.now();
         let held = self.leases.remove(&lease.id);
         let left = held.map_or(Duration::ZERO, |held| held.renewal.left(now));
-        let ending = lease.ending(now, succeeded);
+        let ending = lease.ending(now, end);
         self.send_release(ending, left, done.map(|done| (done, before)));
     }
 
@@ -187,7 +178,7 @@ impl Task {
         let now = self.clock.now();
         for held in self.leases.drain() {
             held.lease.lose(Loss::Shutdown);
-            self.give_back(Some(held.lease.ending(now, false)));
+            self.give_back(Some(held.lease.ending(now, End::default())));
         }
         for ending in self.attempts.close() {
             self.give_back(Some(ending));
@@ -251,8 +242,8 @@ async fn release(
     loop {
         let error = match backend.release(request).await {
             Ok(ReleaseOutcome::Released) => return Ok(()),
-            // The attempt whose answer got lost was applied.
-            Ok(ReleaseOutcome::NotHeld) if unknown => return Ok(()),
+            // The attempt whose answer got lost was applied. If so, the state that it brought would stand there.
+            Ok(ReleaseOutcome::NotHeld) if unknown && request.state.is_none() => return Ok(()),
             Ok(ReleaseOutcome::NotHeld) => return Err(not_held(request)),
             Err(error) => error,
         };

@@ -105,6 +105,8 @@ async fn refusals(backend: &DynamoBackend, key: &str) -> Result<Vec<(&'static st
     let mut run = request(key, Mode::Exclusive)?;
     run.slot = Some(Slot::new(SlotStart::At(Timestamp::default())));
     errors.push(("run", backend.acquire(&run).await.err()));
+    run.slot = Some(Slot::new(SlotStart::Once));
+    errors.push(("run once", backend.acquire(&run).await.err()));
     errors.push((
         "queue up",
         backend.acquire(&fair(key, Mode::Exclusive)?).await.err(),

@@ -38,14 +38,14 @@ on_both! {
             again.owner = Owner::random();
             again.waiting = true;
             let (sent, skipped) = server.count(backend.acquire(&again)).await;
-            assert_eq!((sent, skipped?), (1, AcquireOutcome::Skipped));
+            assert_eq!((sent, skipped?), (1, AcquireOutcome::Skipped(None)));
             let after = record(&backend, &next.key).await?;
             assert_eq!((after.slot_started, after.slot_done), (grant.slot, None));
             assert_eq!(after.pinned, after.purge_at);
         }
         let backend = server.cold(&table);
         let (sent, skipped) = server.count(backend.acquire(&first)).await;
-        assert_eq!((sent, skipped?), (1, AcquireOutcome::Skipped));
+        assert_eq!((sent, skipped?), (1, AcquireOutcome::Skipped(None)));
     }
 
     /// Not before its time, and not at a border.
@@ -81,7 +81,7 @@ on_both! {
             assert_eq!(record(&backend, &run.key).await?.slot_done, release.slot_done);
         }
         run.id = LeaseId::random();
-        assert_eq!(backend.acquire(&run).await?, AcquireOutcome::Skipped);
+        assert_eq!(backend.acquire(&run).await?, AcquireOutcome::Skipped(None));
 
         // One that is done already stays done.
         let done = record(&backend, &run.key).await?.slot_done;

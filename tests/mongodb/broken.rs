@@ -45,6 +45,7 @@ async fn every_call_refuses(locks: &Fixture, key: &Key, field: &str) -> Result<(
     let starts = [
         SlotStart::Every(Duration::from_hours(1)),
         SlotStart::At(Timestamp::default()),
+        SlotStart::Once,
     ];
     for start in starts {
         let mut run = request(key.as_str(), Mode::Exclusive);

@@ -33,7 +33,7 @@ fn at(ms: i64) -> Slot {
 impl Fixture {
     async fn skipped(&self, request: &AcquireRequest) -> Result<()> {
         let outcome = self.backend.acquire(request).await?;
-        anyhow::ensure!(outcome == AcquireOutcome::Skipped, "{outcome:?}");
+        anyhow::ensure!(outcome == AcquireOutcome::Skipped(None), "{outcome:?}");
         Ok(())
     }
 
@@ -128,7 +128,7 @@ async fn a_slot_of_the_callers_begins_when_it_begins() -> Result<()> {
         let before = locks.bytes("k").await?;
         match locks.backend.acquire(&run("k", slot)).await? {
             AcquireOutcome::Held(contention) => assert_eq!(Some(contention.reason), reason),
-            outcome => assert_eq!((outcome, reason), (AcquireOutcome::Skipped, None)),
+            outcome => assert_eq!((outcome, reason), (AcquireOutcome::Skipped(None), None)),
         }
         assert_eq!(locks.commands.take(), ONE);
         assert_eq!(locks.bytes("k").await?, before);

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use doclock::{
     AcquireRequest, Claimant, Key, Label, LeaseId, Linger, LockRecord, Mode, Owner, Payload,
-    Queueing, ReleaseRequest, RenewRequest, Slot, SlotStart, Timestamp, Ttl, WAITER_TTL, Waiter,
-    Watched,
+    Queueing, RETENTION, ReleaseRequest, RenewRequest, Slot, SlotStart, Timestamp, Ttl, WAITER_TTL,
+    Waiter, Watched,
 };
 use proptest::option;
 use proptest::prelude::*;
@@ -160,8 +160,15 @@ struct AnySlot {
     off: i64,
     /// If there is none.
     otherwise: Timestamp,
-    every: bool,
+    kind: Kind,
     until_done: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Every,
+    At,
+    Once,
 }
 
 fn slot(now: Timestamp) -> impl Strategy<Value = AnySlot> {
@@ -171,16 +178,16 @@ fn slot(now: Timestamp) -> impl Strategy<Value = AnySlot> {
     (
         option::weighted(0.1, future),
         near,
-        any::<bool>(),
+        select(vec![Kind::Every, Kind::At, Kind::Once]),
         any::<bool>(),
     )
         .prop_map(
-            |(future, (near_started, off, otherwise), every, until_done)| AnySlot {
+            |(future, (near_started, off, otherwise), kind, until_done)| AnySlot {
                 future,
                 near_started,
                 off,
                 otherwise,
-                every,
+                kind,
                 until_done,
             },
         )
@@ -194,6 +201,9 @@ impl AnySlot {
     }
 
     fn start(&self, record: Option<&LockRecord>) -> SlotStart {
+        if matches!(self.kind, Kind::Once) {
+            return SlotStart::Once;
+        }
         if let Some(future) = self.future {
             return SlotStart::At(future);
         }
@@ -204,8 +214,9 @@ impl AnySlot {
                 record.slot_done
             }
         });
+        let known = known.filter(|known| *known > Timestamp::default());
         let start = known.map_or(self.otherwise, |known| at(known, self.off));
-        if self.every {
+        if matches!(self.kind, Kind::Every) {
             // The first whole multiple of a period as long as that; it lasts for as long again.
             return SlotStart::Every(Duration::from_millis(start.as_millis().unsigned_abs()));
         }
@@ -259,39 +270,58 @@ pub fn release(now: Timestamp) -> impl Strategy<Value = (Option<LockRecord>, Rel
     let waits = option::weighted(0.4, any::<Index>());
     let linger = option::weighted(0.4, (ttl(), option::weighted(0.8, 20_000_u64..30_000)));
     let done = option::weighted(0.3, slot(now));
+    let tells = (option::weighted(0.4, (payload(), any::<bool>())), keep());
     (
         renew(now),
         prop::bool::weighted(0.1),
         waits,
         0_u8..10,
         linger,
-        done,
+        (done, tells),
     )
-        .prop_map(|((record, renewal), again, waits, queued, linger, done)| {
-            let seen = record.as_ref();
-            let queue = seen.map_or(&[][..], |record| &record.queue);
-            let waiter = waits
-                .filter(|_| !queue.is_empty())
-                .map(|which| which.get(queue));
-            let mut request = ReleaseRequest::new(&renewal.key, &renewal.owner, &renewal.id);
-            if let Some(waiter) = waiter {
-                request.owner = waiter.claimant.owner.clone();
-                request.id = waiter.claimant.id.clone();
-            }
-            if let Some(closed) = seen.and_then(|seen| seen.closed.as_ref()).filter(|_| again) {
-                request.id = closed.clone();
-            }
-            request.queued = queued < if waiter.is_some() { 7 } else { 2 };
-            request.linger = linger.map(|(ttl, left)| Linger {
-                ttl,
-                left: Duration::from_millis(left.unwrap_or(0)),
-            });
-            request.slot_done = done.and_then(|slot| match slot.start(seen) {
-                SlotStart::At(start) => Some(start),
-                _ => None,
-            });
-            (record, request)
-        })
+        .prop_map(
+            |((record, renewal), again, waits, queued, linger, (done, (state, keep)))| {
+                let seen = record.as_ref();
+                let queue = seen.map_or(&[][..], |record| &record.queue);
+                let waiter = waits
+                    .filter(|_| !queue.is_empty())
+                    .map(|which| which.get(queue));
+                let mut request = ReleaseRequest::new(&renewal.key, &renewal.owner, &renewal.id);
+                if let Some(waiter) = waiter {
+                    request.owner = waiter.claimant.owner.clone();
+                    request.id = waiter.claimant.id.clone();
+                }
+                if let Some(closed) = seen.and_then(|seen| seen.closed.as_ref()).filter(|_| again) {
+                    request.id = closed.clone();
+                }
+                request.queued = queued < if waiter.is_some() { 7 } else { 2 };
+                request.linger = linger.map(|(ttl, left)| Linger {
+                    ttl,
+                    left: Duration::from_millis(left.unwrap_or(0)),
+                });
+                request.slot_done = done.and_then(|slot| match slot.start(seen) {
+                    SlotStart::At(start) => Some(start),
+                    SlotStart::Once => Some(Timestamp::default()),
+                    _ => None,
+                });
+                let stands = seen.and_then(|seen| seen.state.clone());
+                request.state = state.map(|(new, again)| stands.filter(|_| again).unwrap_or(new));
+                request.keep = keep;
+                (record, request)
+            },
+        )
+}
+
+fn keep() -> impl Strategy<Value = Option<Duration>> {
+    let second = Duration::from_secs(1);
+    let times = vec![
+        Duration::ZERO,
+        RETENTION,
+        RETENTION + second,
+        10 * RETENTION,
+        Duration::MAX,
+    ];
+    option::weighted(0.4, select(times))
 }
 
 fn far(range: RangeInclusive<i64>) -> RangeInclusive<i64> {

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use crate::backend::store::{Seen, Store, Written};
-use crate::backend::{AcquireRequest, Grant};
+use crate::backend::{AcquireRequest, Grant, Slot};
 use crate::rules::ServerTime;
 use crate::{Error, ErrorKind, Holder, LockRecord, Mode, Result};
 
@@ -31,7 +31,7 @@ impl Store for Attempt<'_> {
     async fn try_acquire(&self, request: &AcquireRequest) -> Result<Written> {
         // Which slot it is cannot be told before an answer told the time, nor what a lease is to take the place of
         // without the record.
-        if request.slot.is_some() || request.replaces.is_some() {
+        if request.slot.is_some_and(Slot::recurs) || request.replaces.is_some() {
             return self.read(request).await;
         }
         if request.waiting

@@ -146,6 +146,26 @@ impl Expression {
         )
     }
 
+    /// And for the one run that the key ever has, in [`exclusive`](Self::exclusive).
+    pub(super) fn once(self, until_done: bool) -> Self {
+        // Of a record that does not exist, both hold.
+        let may_run = if until_done {
+            "attribute_not_exists(#slot_done) \
+             AND (attribute_not_exists(#slot_started) OR #slot_started = :zero)"
+        } else {
+            "attribute_not_exists(#slot_started)"
+        };
+        self.set("#slot_started = :zero").and(may_run)
+    }
+
+    /// And sets this.
+    pub(super) fn set(mut self, assignment: &str) -> Self {
+        if let Some(others) = self.update.strip_prefix("SET ") {
+            self.update = format!("SET {assignment}, {others}");
+        }
+        self
+    }
+
     /// Under one condition more.
     pub(super) fn and(mut self, condition: &str) -> Self {
         self.condition.push_str(" AND ");

@@ -50,7 +50,11 @@ pub(super) fn plain_grant(
     let entry = AttributeValue::M(holder_entry(holder));
     let expression = if request.mode == Mode::Exclusive {
         let holders = HashMap::from([(entry_key(&request.owner), entry)]);
-        Expression::exclusive(creates)
+        let exclusive = match request.slot {
+            Some(slot) => Expression::exclusive(creates).once(slot.until_done),
+            None => Expression::exclusive(creates),
+        };
+        exclusive
             .value("mine", AttributeValue::M(holders))
             .value("seed", number(time.token_floor.saturating_sub(1)))
     } else {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::backend::store::{Seen, Written};
-use crate::backend::{AcquireRequest, Reason, no_document};
+use crate::backend::{AcquireRequest, Reason, Slot, no_document};
 use crate::rules::{Verdict, admit};
 use crate::{Error, ErrorKind, Key, LockRecord, Result};
 
@@ -27,7 +27,7 @@ impl Attempt<'_> {
                 let ends = matches!(contention.reason, Reason::Closed | Reason::Replaced);
                 !ends && !request.queued
             }
-            Verdict::Existing(_) | Verdict::Skipped => false,
+            Verdict::Existing(_) | Verdict::Skipped(_) => false,
         };
         if is_enough {
             return Ok(Some(Written::Refused(Box::new(seen))));
@@ -48,7 +48,7 @@ impl Attempt<'_> {
         for _ in 0..TRIES {
             let record = place.record(item.as_ref(), decode_to_raise)?;
             if let Some(time) = self.backend.judging_time(record.is_some()) {
-                if request.slot.is_some() && !is_verified(&time) {
+                if request.slot.is_some_and(Slot::recurs) && !is_verified(&time) {
                     return Err(no_time("no slot is judged"));
                 }
                 *self.lingers() = place.record(item.as_ref(), lingers)?.unwrap_or_default();

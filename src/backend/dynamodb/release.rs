@@ -11,7 +11,7 @@ use super::DynamoBackend;
 use super::acquire::is_verified;
 use super::expression::Expression;
 use super::grant::mine;
-use super::record::{holder_entry, linger_key, millis};
+use super::record::{holder_entry, linger_key, millis, seconds, text};
 use super::renew::{TRIES, changed_too_often};
 use super::request::Update;
 
@@ -87,6 +87,17 @@ fn ending(request: &ReleaseRequest, standing: &Standing, time: &ServerTime) -> E
     }
     if let Some(slot) = standing.slot_done {
         expression = expression.value("slot", millis(slot));
+    }
+    if let Some(state) = &request.state {
+        expression = expression
+            .set("#state = :state")
+            .value("state", text(state.as_json()));
+    }
+    if let Some(keep) = request.kept() {
+        let purge_at = time.stamp.saturating_add(keep);
+        expression = expression
+            .set("#purge_at = if_not_exists(#pinned, :purge)")
+            .value("purge", seconds(purge_at));
     }
     expression
 }

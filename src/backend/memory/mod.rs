@@ -148,7 +148,7 @@ impl Backend for MemoryBackend {
                     }
                     return Ok(AcquireOutcome::Held(contention));
                 }
-                Verdict::Skipped => return Ok(AcquireOutcome::Skipped),
+                Verdict::Skipped(state) => return Ok(AcquireOutcome::Skipped(state)),
             };
             Ok(AcquireOutcome::Granted(Grant {
                 token,

@@ -7,7 +7,7 @@ use super::error::{self, Access};
 use super::write::{self, Answer, Upsert};
 use super::{MongoBackend, pipeline, turn};
 use crate::backend::store::{Seen, Store, Written, whole_ttl};
-use crate::backend::{AcquireRequest, Grant};
+use crate::backend::{AcquireRequest, Grant, Slot};
 use crate::rules::ServerTime;
 use crate::time::Timestamp;
 use crate::{Error, ErrorKind, Holder, LockRecord, Result};
@@ -26,9 +26,11 @@ impl Store for MongoBackend {
             pipeline::newcomer(request, self.skew)?
         };
         // It may be refused where there is no record, and an upsert would leave an empty document.
-        let upsert = match (request.slot, &request.replaces) {
-            (None, None) => Upsert::Yes,
-            _ => Upsert::No,
+        let recurs = request.slot.is_some_and(Slot::recurs);
+        let upsert = if recurs || request.replaces.is_some() {
+            Upsert::No
+        } else {
+            Upsert::Yes
         };
         let mut duplicates = 0;
         for _ in 0..ATTEMPTS {

@@ -123,7 +123,7 @@ pub(super) fn granted(request: &AcquireRequest, queue: Bson, slot: Option<&Slot>
         "queue": queue,
         "purgeAt": { "$ifNull": ["$pinned", purge_at] },
     };
-    changed.extend(slot.map(|_| Slot::began()).unwrap_or_default());
+    changed.extend(slot.map(Slot::began).unwrap_or_default());
     let next = bson!({ "$max": [
         { "$add": [{ "$ifNull": ["$token", 0_i64] }, 1_i64] },
         { "$multiply": [{ "$toLong": "$$NOW" }, 1000_i64] },

@@ -6,7 +6,7 @@ use super::decide::Decision;
 use super::error::{self, Access};
 use super::pipeline::millis;
 use super::record::date;
-use super::shape::{self, all};
+use super::shape::{self, all, literal};
 use super::{MongoBackend, write};
 use crate::Result;
 use crate::backend::{ReleaseOutcome, ReleaseRequest};
@@ -59,6 +59,13 @@ fn pipeline(request: &ReleaseRequest) -> Result<Vec<Document>> {
     }
     if let Some(slot) = request.slot_done {
         ended.insert("slotDone", bson!({ "$max": ["$slotDone", date(slot)] }));
+    }
+    if let Some(state) = &request.state {
+        ended.insert("state", literal(state.as_json()));
+    }
+    if let Some(keep) = request.kept() {
+        let purge_at = bson!({ "$add": ["$$NOW", millis(keep)?] });
+        ended.insert("purgeAt", bson!({ "$ifNull": ["$pinned", purge_at] }));
     }
     let ended = bson!({ "$mergeObjects": ["$$ROOT", ended] });
     let (concerned, changed) = if request.queued {

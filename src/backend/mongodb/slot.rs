@@ -10,11 +10,13 @@ use super::shape::all;
 use crate::Result;
 use crate::backend::{AcquireRequest, SlotStart};
 use crate::rules::PINNED;
+use crate::time::Timestamp;
 
 /// What a run's slot adds to a grant. There, `$$slot` is its start.
 pub(super) struct Slot {
     pub(super) start: Bson,
     tests: Vec<Bson>,
+    pins: bool,
 }
 
 impl Slot {
@@ -25,6 +27,7 @@ impl Slot {
         let skew = millis(skew)?;
         let latest = bson!({ "$add": ["$$NOW", skew] });
         let (start, begun) = match slot.start {
+            SlotStart::Once => (date(Timestamp::default()), true.into()),
             SlotStart::At(start) => (date(start), bson!({ "$lte": ["$$slot", latest] })),
             SlotStart::Every(period) => {
                 let period = millis(period)?;
@@ -45,7 +48,11 @@ impl Slot {
         } else {
             vec![begun, bson!({ "$lt": ["$slotStarted", "$$slot"] })]
         };
-        Ok(Some(Self { start, tests }))
+        Ok(Some(Self {
+            start,
+            tests,
+            pins: slot.recurs(),
+        }))
     }
 
     /// `may`, and the slot allows it too.
@@ -61,7 +68,10 @@ impl Slot {
     }
 
     /// What the grant of the run writes besides.
-    pub(super) fn began() -> Document {
+    pub(super) fn began(&self) -> Document {
+        if !self.pins {
+            return doc! { "slotStarted": "$$slot" };
+        }
         let pinned = bson!({ "$ifNull": ["$pinned", date(PINNED)] });
         doc! { "slotStarted": "$$slot", "pinned": &pinned, "purgeAt": pinned }
     }

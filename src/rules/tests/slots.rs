@@ -62,7 +62,7 @@ fn a_slot_runs_as_often_as_it_says() {
                     assert_eq!((next.pinned, next.purge_at), (Some(FOREVER), Some(FOREVER)));
                 }
                 verdict => {
-                    assert_eq!(verdict, Verdict::Skipped);
+                    assert_eq!(verdict, Verdict::Skipped(None));
                     assert!(!runs, "{seen:?}");
                 }
             }
@@ -161,7 +161,10 @@ fn a_run_that_outlasts_its_slot_keeps_others_out() {
     assert_eq!(next.slot_started, Some(at(FULL)));
     let covered = given("c1", FULL - 2 * HOUR);
     let after = past(next.slot_started.map(|_| FULL), None);
-    assert_eq!(admit(Some(&after), &covered, &exact()), Verdict::Skipped);
+    assert_eq!(
+        admit(Some(&after), &covered, &exact()),
+        Verdict::Skipped(None)
+    );
 }
 
 #[test]
@@ -173,7 +176,7 @@ fn a_slot_that_runs_is_skipped_unless_it_may_have_to_be_repeated() {
     };
     assert_eq!(
         admit(Some(&running), &given("a1", 0), &exact()),
-        Verdict::Skipped
+        Verdict::Skipped(None)
     );
     let until_done = run("a1", SlotStart::At(at(0)), true);
     refused(&running, &until_done, &exact());

@@ -57,9 +57,18 @@ enum Step {
 /// A slot that somebody asks for.
 #[derive(Clone, Copy, Debug)]
 struct Run {
-    /// So many slots from now, or the present one of the server's.
-    given: Option<i64>,
+    when: When,
     until_done: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum When {
+    /// The present one, by the server's time.
+    Now,
+    /// So many slots from now.
+    Given(i64),
+    /// The only one.
+    Once,
 }
 
 fn modes() -> impl Strategy<Value = Mode> {
@@ -76,8 +85,12 @@ fn acquisitions() -> impl Strategy<Value = Step> {
         1 => Just(Queueing::WhenNeeded),
         4 => Just(Queueing::Fair),
     ];
-    let run = (prop::option::of(-2_i64..2), any::<bool>())
-        .prop_map(|(given, until_done)| Run { given, until_done });
+    let when = prop_oneof![
+        3 => Just(When::Now),
+        3 => (-2_i64..2).prop_map(When::Given),
+        2 => Just(When::Once),
+    ];
+    let run = (when, any::<bool>()).prop_map(|(when, until_done)| Run { when, until_done });
     let slot = prop::option::weighted(0.2, run);
     (0_usize..5, modes(), ttls(), queueing, slot).prop_map(|(owner, mode, ttl, queueing, slot)| {
         Step::Acquire {
@@ -204,9 +217,10 @@ impl World {
         request.ttl = ttl(*millis);
         request.queueing = *queueing;
         request.slot = slot.map(|run| Slot {
-            start: match run.given {
-                Some(ahead) => SlotStart::At(at(self.slot() + ahead * PERIOD - NOW)),
-                None => SlotStart::Every(ms(PERIOD)),
+            start: match run.when {
+                When::Now => SlotStart::Every(ms(PERIOD)),
+                When::Given(ahead) => SlotStart::At(at(self.slot() + ahead * PERIOD - NOW)),
+                When::Once => SlotStart::Once,
             },
             until_done: run.until_done,
         });
@@ -233,7 +247,13 @@ impl World {
             let until = self.valid_until.get(id);
             assert!(until.is_none_or(|until| *until <= self.now), "I14");
         }
-        assert!(record.slot_started.is_none(), "slots are never forgotten");
+        let only = Timestamp::default();
+        assert!(
+            record.slot_started <= Some(only),
+            "slots are never forgotten"
+        );
+        self.started.remove(&only);
+        self.done.remove(&only);
         // Of a lease that was released two days after it expired.
         self.holds.clear();
         self.note_turns();

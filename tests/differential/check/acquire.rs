@@ -115,9 +115,12 @@ pub(in super::super) async fn acquire<D: Database>(
             after.cost(2 + again)?;
             Ok("mended")
         }
-        (Verdict::Skipped, AcquireOutcome::Skipped) => {
+        (Verdict::Skipped(state), AcquireOutcome::Skipped(found)) => {
+            same("another state", &found, &state)?;
             case.unchanged(&after)?;
-            after.cost(1)?;
+            // What a look shows ends nothing.
+            let again = usize::from(looks > 0 && !rests_on_the_record(&request));
+            after.cost(1 + again)?;
             Ok("skipped")
         }
         (expected, found) => Err(disagreement(&expected, &found)),

@@ -8,6 +8,7 @@ mod jobs;
 mod leaders;
 mod loops;
 mod mixed;
+mod once;
 mod order;
 mod rate;
 mod repeats;
@@ -39,6 +40,7 @@ pub enum Task {
     Trigger(repeats::Trigger),
     Sets(sets::Sets),
     Calls(rate::Calls),
+    Pay(once::Payments),
 }
 
 impl Task {
@@ -52,6 +54,7 @@ impl Task {
             Self::Trigger(trigger) => trigger.run(&locks).await,
             Self::Sets(sets) => sets.run(&locks).await.map(|()| done),
             Self::Calls(calls) => calls.run(&locks).await.map(|()| done),
+            Self::Pay(payments) => payments.run(&locks).await.map(|()| done),
         }
     }
 }

@@ -24,8 +24,8 @@ pub fn record(now: Timestamp) -> impl Strategy<Value = LockRecord> {
     let rest = (
         option::weighted(0.4, freed),
         option::weighted(0.5, claimant()),
-        option::weighted(0.4, past(now)),
-        option::weighted(0.4, past(now)),
+        option::weighted(0.4, slot(now)),
+        option::weighted(0.4, slot(now)),
         option::weighted(0.15, Just(Timestamp::from_millis(PINNED))),
         option::weighted(0.3, payload()),
         option::weighted(
@@ -187,6 +187,11 @@ fn token(now: Timestamp) -> impl Strategy<Value = u64> {
 
 pub(super) fn past(now: Timestamp) -> impl Strategy<Value = Timestamp> {
     far(LONG_AGO..=48 * HOUR).prop_map(move |ago| at(now, -ago))
+}
+
+/// A scheduled run's, or that of the only one.
+fn slot(now: Timestamp) -> impl Strategy<Value = Timestamp> {
+    prop_oneof![3 => past(now), 1 => Just(Timestamp::default())]
 }
 
 fn whole_second(now: Timestamp, seconds: i64) -> Timestamp {

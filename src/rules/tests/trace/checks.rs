@@ -74,13 +74,19 @@ impl World {
         match slot.start {
             SlotStart::Every(_) => assert_eq!(start.as_millis(), self.slot(), "the present slot"),
             SlotStart::At(given) => assert!(start == given && given <= time.latest),
+            SlotStart::Once => assert_eq!(start, Timestamp::default()),
         }
         assert!(self.started.last() <= Some(&start), "slots go forward");
         assert!(!self.done.contains(&start), "done is done");
         let is_first = self.started.insert(start);
         assert!(is_first || slot.until_done, "at most once");
         self.runs.insert(request.id.clone(), start);
-        assert!(next.pinned.is_some() && next.purge_at == next.pinned);
+        let is_pinned = next.pinned.is_some() && next.purge_at == next.pinned;
+        let before = self.record.as_ref().and_then(|seen| seen.pinned);
+        match slot.start {
+            SlotStart::Once => assert_eq!(next.pinned, before),
+            _ => assert!(is_pinned),
+        }
     }
 
     pub(super) fn check_skipped(&self, request: &AcquireRequest) {
@@ -88,6 +94,7 @@ impl World {
         let start = match slot.start {
             SlotStart::Every(_) => Timestamp::from_millis(self.slot()),
             SlotStart::At(given) => given,
+            SlotStart::Once => Timestamp::default(),
         };
         let is_covered = self.started.last() > Some(&start);
         let is_done = self.done.contains(&start);

@@ -135,7 +135,7 @@ impl World {
                 }
                 self.record = mended.as_deref().cloned().or(self.record.take());
             }
-            Verdict::Skipped => self.check_skipped(request),
+            Verdict::Skipped(_) => self.check_skipped(request),
         }
         self.note_turns();
         verdict
