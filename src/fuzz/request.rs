@@ -75,6 +75,9 @@ pub(crate) struct AnyRequest {
     restamp: bool,
     linger: Option<(u32, u64)>,
     slot_done: Option<When>,
+    floor: Option<Number>,
+    raise: Option<Number>,
+    attempt: Option<Number>,
 }
 
 impl AnyRequest {
@@ -89,6 +92,7 @@ impl AnyRequest {
             _ => Queueing::Fair,
         };
         request.replaces = self.replaces.map(Who::id);
+        request.token_floor = self.floor.map_or(0, Number::get);
         request.watched = Vec::from_iter(self.watched.map(|(who, seq)| Watched {
             id: who.id(),
             seq: seq.get(),
@@ -117,6 +121,7 @@ impl AnyRequest {
     pub(crate) fn renew(&self) -> RenewRequest {
         let mut request = RenewRequest::new(&self.acquire(), self.token.get(), self.seq.get());
         request.restamp = self.restamp;
+        request.raise_token = self.raise.map(Number::get);
         request
     }
 
@@ -130,6 +135,7 @@ impl AnyRequest {
             left: Duration::from_millis(left),
         });
         request.slot_done = self.slot_done.map(When::get);
+        request.attempt = self.attempt.map(Number::get);
         request
     }
 

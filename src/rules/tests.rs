@@ -5,6 +5,7 @@ mod ending;
 mod keeping;
 mod queueing;
 mod slots;
+mod tokens;
 mod trace;
 mod turns;
 
