@@ -5,6 +5,7 @@ pub(crate) mod dynamodb;
 pub(crate) mod memory;
 #[cfg(feature = "mongodb")]
 pub(crate) mod mongodb;
+pub(crate) mod quorum;
 mod request;
 #[cfg(any(feature = "mongodb", feature = "dynamodb"))]
 mod store;
