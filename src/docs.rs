@@ -29,6 +29,7 @@ pub mod patterns {
     page!(scheduled_jobs, "../docs/patterns/scheduled_jobs.md");
     page!(several_keys, "../docs/patterns/several_keys.md");
     page!(reentrance, "../docs/patterns/reentrance.md");
+    page!(quorum, "../docs/patterns/quorum.md");
 }
 
 #[cfg(test)]
