@@ -32,6 +32,7 @@ pub mod patterns {
     page!(fencing, "../docs/patterns/fencing.md");
     #[cfg(all(feature = "mongodb", feature = "dynamodb"))]
     page!(document_lock, "../docs/patterns/document_lock.md");
+    page!(quorum, "../docs/patterns/quorum.md");
 }
 
 #[cfg(test)]

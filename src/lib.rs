@@ -48,6 +48,7 @@ pub use backend::dynamodb::DynamoBackend;
 pub use backend::memory::MemoryBackend;
 #[cfg(feature = "mongodb")]
 pub use backend::mongodb::MongoBackend;
+pub use backend::quorum::QuorumBackend;
 pub use backend::{
     AcquireOutcome, AcquireRequest, Backend, Contention, Grant, Linger, Occupant, Queueing, Reason,
     ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest, Slot, SlotStart, Validity, Watched,

@@ -2,6 +2,7 @@
 
 pub mod dynamodb;
 pub mod mongodb;
+mod quorum;
 
 use std::net::TcpListener;
 use std::sync::{Arc, OnceLock};
@@ -13,6 +14,7 @@ use doclock::{Backend, Key, MemoryBackend};
 
 use self::dynamodb::Dynamo;
 use self::mongodb::Mongo;
+use self::quorum::{Fault, Five, Mixed};
 use crate::support::servers;
 
 doclock::conformance_tests!(memory, Memory(MemoryBackend::new()));
@@ -45,6 +47,22 @@ doclock::conformance_tests!(dynoxide, {
         return;
     }
     Dynamo::at(servers::dynoxide_url()).await
+});
+
+doclock::conformance_tests!(quorum_of_five, Five::with([None; 5]));
+doclock::conformance_tests!(quorum_two_down, {
+    let down = Some(Fault::Down);
+    Five::with([down, None, None, down, None])
+});
+doclock::conformance_tests!(quorum_one_silent_one_slow, {
+    let slow = Fault::Slow(Duration::from_millis(40));
+    Five::with([None, Some(Fault::Silent), None, None, Some(slow)])
+});
+doclock::conformance_tests!(quorum_mixed, {
+    let Some(mixed) = Mixed::start().await else {
+        return;
+    };
+    mixed
 });
 
 struct Memory(MemoryBackend);

@@ -109,14 +109,18 @@ impl Backend for FileBackend {
     }
 
     async fn renew(&self, request: &RenewRequest) -> Result<RenewOutcome> {
-        let renewed = |seq, ttl| RenewOutcome::Renewed(validity(seq, ttl));
+        let renewed = |seq, ttl| Ok(RenewOutcome::Renewed(validity(seq, ttl)));
         self.step(&request.key, |seen, time| {
             match rules::renew(seen, request, time) {
                 Renewed::Write(next) => (renewed(request.seq, request.ttl), Some(next)),
                 Renewed::Newer { seq, ttl, .. } => (renewed(seq, ttl), None),
-                Renewed::Lost => (RenewOutcome::Lost, None),
+                Renewed::Passed => {
+                    let passed = "a later grant has this token: ask for a greater one";
+                    (Err(Error::new(ErrorKind::Unavailable, passed)), None)
+                }
+                Renewed::Lost => (Ok(RenewOutcome::Lost), None),
             }
-        })
+        })?
     }
 
     async fn release(&self, request: &ReleaseRequest) -> Result<ReleaseOutcome> {

@@ -247,7 +247,8 @@ impl Database {
                 let renewed = validity(request.seq, request.ttl);
                 (RenewOutcome::Renewed(renewed), None)
             }
-            (Renewed::Lost, _) => (RenewOutcome::Lost, None),
+            // No client of the simulation raises a token.
+            (Renewed::Lost | Renewed::Passed, _) => (RenewOutcome::Lost, None),
         }
     }
 

@@ -7,6 +7,7 @@ mod granted;
 pub(crate) mod memory;
 #[cfg(feature = "mongodb")]
 pub(crate) mod mongodb;
+pub(crate) mod quorum;
 mod request;
 #[cfg(any(feature = "mongodb", feature = "dynamodb"))]
 mod store;
@@ -140,10 +141,8 @@ pub(crate) fn check_supported(request: &AcquireRequest) -> Result<()> {
 }
 
 /// How long a read may take that has no request with a timeout.
-#[cfg(any(feature = "mongodb", feature = "dynamodb"))]
 pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long `setup` may take: it waits for an index or a table.
-#[cfg(any(feature = "mongodb", feature = "dynamodb"))]
 pub(crate) const SETUP_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Bounds an operation by its request's timeout.
@@ -169,6 +168,14 @@ fn no_document() -> Error {
     Error::new(
         ErrorKind::NotFound,
         "there is no such document, and a lock makes none: create it first",
+    )
+}
+
+/// A token that cannot be raised to what was asked for.
+fn passed() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "a later grant has the token that this lease was to get, or a greater one: ask for a greater one",
     )
 }
 

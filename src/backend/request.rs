@@ -100,6 +100,9 @@ pub struct AcquireRequest {
     /// The lock is probably held, as it was seen before or because it is asked for in order of arrival: a backend
     /// whose refused writes cost more than reads may look before it writes.
     pub waiting: bool,
+    /// The least fencing token that it may be granted, 0 for any: whoever locks in several stores at once keeps their
+    /// tokens alike by it. One that is more than a day of microseconds ahead of the store's time counts for nothing.
+    pub token_floor: u64,
     /// How long the sender waits for the answer.
     pub timeout: Duration,
 }
@@ -124,6 +127,7 @@ impl AcquireRequest {
             data: None,
             watched: Vec::new(),
             waiting: false,
+            token_floor: 0,
             timeout: DEFAULT_TIMEOUT,
         }
     }
@@ -165,7 +169,7 @@ pub struct Grant {
 }
 
 /// For how long a lease is valid, and since when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Validity {
     /// The attempt that stands in the record. The validity counts from the instant before *it* was sent.
     pub seq: u64,
@@ -262,6 +266,10 @@ pub struct RenewRequest {
     pub margin: Duration,
     /// Correct the time of the grant too: it was written by a wrong clock.
     pub restamp: bool,
+    /// The lease's token becomes this, which is greater than `token`, with the renewal: another store granted so much.
+    /// A lease that has it already is renewed all the same, one that cannot because a later grant of the record has it or
+    /// a greater one is not: that is an [`Unavailable`](crate::ErrorKind::Unavailable).
+    pub raise_token: Option<u64>,
     /// How long the sender waits for the answer.
     pub timeout: Duration,
 }
@@ -280,6 +288,7 @@ impl RenewRequest {
             ttl: request.ttl,
             margin: request.margin,
             restamp: false,
+            raise_token: None,
             timeout: request.timeout,
         }
     }
@@ -307,6 +316,9 @@ pub struct ReleaseRequest {
     pub id: LeaseId,
     /// It probably stands in the queue: a hint which of its places to look at first.
     pub queued: bool,
+    /// Only this attempt ends and those before it, and the acquisition goes on: nothing ends where a later attempt
+    /// stands, and a later one may be granted.
+    pub attempt: Option<u64>,
     /// What stays of a minimum hold.
     pub linger: Option<Linger>,
     /// The slot whose run succeeded.
@@ -344,6 +356,7 @@ impl ReleaseRequest {
             owner: owner.clone(),
             id: id.clone(),
             queued: false,
+            attempt: None,
             linger: None,
             slot_done: None,
             state: None,

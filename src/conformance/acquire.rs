@@ -9,7 +9,7 @@ use crate::{AcquireRequest, Contention, Mode, Reason, Ttl};
 /// A key that nobody holds is granted, as it was asked for, and its record says so.
 pub async fn a_free_key_is_granted(fixture: &dyn Fixture) {
     let scene = Scene::open(fixture, "free").await;
-    for mode in [Mode::Exclusive, Mode::Shared, Mode::Permit { limit: 3 }] {
+    for mode in scene.modes([Mode::Exclusive, Mode::Shared, Mode::Permit { limit: 3 }]) {
         let scene = scene.beside("free");
         let mut request = scene.request(mode, LONG);
         request.seq = 7;
@@ -95,12 +95,12 @@ pub async fn a_retry_names_the_attempt_that_stands(fixture: &dyn Fixture) {
 /// A grant is recognised by its id *and* its mode: an id that holds in another mode has not got what it asks for.
 pub async fn a_retry_in_another_mode_is_no_grant(fixture: &dyn Fixture) {
     let scene = Scene::open(fixture, "mode").await;
-    let modes = [Mode::Exclusive, Mode::Shared, Mode::Permit { limit: 2 }];
-    for held in modes {
+    let modes = scene.modes([Mode::Exclusive, Mode::Shared, Mode::Permit { limit: 2 }]);
+    for &held in &modes {
         let scene = scene.beside("mode");
         let request = scene.request(held, LONG);
         scene.granted(&request).await;
-        for other in modes.into_iter().filter(|other| *other != held) {
+        for other in modes.iter().copied().filter(|other| *other != held) {
             let mut attempt = retry(&request, 2);
             attempt.mode = other;
             scene.held_untouched(&attempt).await;
@@ -111,7 +111,7 @@ pub async fn a_retry_in_another_mode_is_no_grant(fixture: &dyn Fixture) {
 /// **Idempotent by id**: an acquire that lands after its own release is a late duplicate, and locks nothing.
 pub async fn a_late_duplicate_of_a_released_acquisition_is_refused(fixture: &dyn Fixture) {
     let scene = Scene::open(fixture, "late").await;
-    for mode in [Mode::Exclusive, Mode::Shared, Mode::Permit { limit: 2 }] {
+    for mode in scene.modes([Mode::Exclusive, Mode::Shared, Mode::Permit { limit: 2 }]) {
         let scene = scene.beside("late");
         let request = scene.request(mode, LONG);
         scene.granted(&request).await;
@@ -127,7 +127,7 @@ pub async fn a_late_duplicate_of_a_released_acquisition_is_refused(fixture: &dyn
 /// **Idempotent by id**: the same, when somebody else holds by now.
 pub async fn a_late_duplicate_beside_the_next_holder_is_refused(fixture: &dyn Fixture) {
     let scene = Scene::open(fixture, "late-next").await;
-    for mode in [Mode::Exclusive, Mode::Shared, Mode::Permit { limit: 2 }] {
+    for mode in scene.modes([Mode::Exclusive, Mode::Shared, Mode::Permit { limit: 2 }]) {
         let scene = scene.beside("late-next");
         let first = scene.request(mode, LONG);
         scene.granted(&first).await;

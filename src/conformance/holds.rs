@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::Fixture;
 use super::line::Asker;
 use super::scene::{LONG, SHORT, Scene, again, ending, eventually, succeeded, valid};
+use super::{Fixture, Omission};
 use crate::{
     AcquireOutcome, AcquireRequest, Holder, Linger, Mode, Reason, ReleaseOutcome, ReleaseRequest,
     Ttl,
@@ -78,6 +78,18 @@ pub async fn a_minimum_hold_keeps_everybody_out_until_it_ends(fixture: &dyn Fixt
 /// It counts as one of its mode: a permit is taken, and sharers may stand beside it.
 pub async fn a_minimum_hold_takes_a_place_of_its_mode(fixture: &dyn Fixture) {
     let scene = Scene::open(fixture, "hold-mode").await;
+    if !scene.is_without(Omission::Permits) {
+        takes_a_permit(&scene).await;
+    }
+    let sharer = scene.shared(LONG);
+    scene.granted(&sharer).await;
+    lingers(&scene, &sharer, LONG).await;
+    scene.granted(&scene.shared(LONG)).await;
+    scene.held_untouched(&scene.exclusive(LONG)).await;
+}
+
+async fn takes_a_permit(scene: &Scene<'_>) {
+    let scene = scene.beside("hold-mode");
     let permit = |limit| scene.request(Mode::Permit { limit }, LONG);
     let (one, two) = (permit(2), permit(2));
     scene.granted(&one).await;
@@ -89,13 +101,6 @@ pub async fn a_minimum_hold_takes_a_place_of_its_mode(fixture: &dyn Fixture) {
     assert_eq!(record.holders.len(), 2, "one for each: {record:?}");
     scene.held_untouched(&permit(2)).await;
     scene.granted(&permit(3)).await;
-
-    let scene = scene.beside("hold-mode");
-    let sharer = scene.shared(LONG);
-    scene.granted(&sharer).await;
-    lingers(&scene, &sharer, LONG).await;
-    scene.granted(&scene.shared(LONG)).await;
-    scene.held_untouched(&scene.exclusive(LONG)).await;
 }
 
 /// **Idempotent by id**: the release again, with all that it says, leaves no second rest and does not lengthen the first.

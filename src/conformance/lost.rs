@@ -7,7 +7,7 @@ use crate::{Mode, RenewRequest};
 /// **Nobody else's**: who was evicted learns it at the next renewal, and never comes back.
 pub async fn a_renewal_after_an_eviction_is_lost(fixture: &dyn Fixture) {
     let scene = Scene::open(fixture, "renew-evicted").await;
-    for mode in [Mode::Exclusive, Mode::Permit { limit: 1 }] {
+    for mode in scene.modes([Mode::Exclusive, Mode::Permit { limit: 1 }]) {
         let scene = scene.beside("renew-evicted");
         let dead = scene.request(mode, SHORT);
         let grant = scene.granted(&dead).await;
@@ -36,7 +36,7 @@ pub async fn a_renewal_after_a_release_is_lost(fixture: &dyn Fixture) {
 /// A renewal of what never was is lost, and leaves no record behind.
 pub async fn a_renewal_of_nothing_is_lost_and_creates_nothing(fixture: &dyn Fixture) {
     let scene = Scene::open(fixture, "renew-nothing").await;
-    for mode in [Mode::Exclusive, Mode::Shared, Mode::Permit { limit: 2 }] {
+    for mode in scene.modes([Mode::Exclusive, Mode::Shared, Mode::Permit { limit: 2 }]) {
         scene
             .lost(&RenewRequest::new(&scene.request(mode, LONG), 1, 2))
             .await;

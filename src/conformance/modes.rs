@@ -27,9 +27,9 @@ pub async fn sharers_stand_side_by_side(fixture: &dyn Fixture) {
 /// No exclusive lock beside sharers, no sharer beside an exclusive lock, and each after the last of the other.
 pub async fn an_exclusive_lock_and_sharers_exclude_each_other(fixture: &dyn Fixture) {
     let scene = Scene::open(fixture, "exclude").await;
-    exclude_each_other(&scene, Mode::Shared, Mode::Exclusive).await;
-    let scene = scene.beside("exclude");
-    exclude_each_other(&scene, Mode::Permit { limit: 9 }, Mode::Exclusive).await;
+    for many in scene.modes([Mode::Shared, Mode::Permit { limit: 9 }]) {
+        exclude_each_other(&scene.beside("exclude"), many, Mode::Exclusive).await;
+    }
 }
 
 /// Permits and sharers do not mix either, whatever the limit.

@@ -7,7 +7,7 @@ use crate::{LeaseId, Mode};
 /// A release frees the key at once, and keeps the record with its token.
 pub async fn a_release_frees_the_key(fixture: &dyn Fixture) {
     let scene = Scene::open(fixture, "release").await;
-    for mode in [Mode::Exclusive, Mode::Shared, Mode::Permit { limit: 1 }] {
+    for mode in scene.modes([Mode::Exclusive, Mode::Shared, Mode::Permit { limit: 1 }]) {
         let scene = scene.beside("release");
         let request = scene.request(mode, LONG);
         let grant = scene.granted(&request).await;

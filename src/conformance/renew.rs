@@ -9,7 +9,7 @@ use crate::{Label, Mode, Payload, Ttl};
 /// A renewal moves the expiry, keeps the token, and names itself as the attempt that stands.
 pub async fn a_renewal_prolongs_the_lease(fixture: &dyn Fixture) {
     let scene = Scene::open(fixture, "renew").await;
-    for mode in [Mode::Exclusive, Mode::Shared, Mode::Permit { limit: 2 }] {
+    for mode in scene.modes([Mode::Exclusive, Mode::Shared, Mode::Permit { limit: 2 }]) {
         let scene = scene.beside("renew");
         let request = scene.request(mode, LONG);
         let grant = scene.granted(&request).await;
@@ -71,7 +71,7 @@ pub async fn a_repeated_renewal_changes_nothing(fixture: &dyn Fixture) {
 /// writes nothing: a late duplicate must not shorten the lease.
 pub async fn an_older_renewal_changes_nothing(fixture: &dyn Fixture) {
     let scene = Scene::open(fixture, "renew-older").await;
-    for mode in [Mode::Exclusive, Mode::Permit { limit: 2 }] {
+    for mode in scene.modes([Mode::Exclusive, Mode::Permit { limit: 2 }]) {
         let scene = scene.beside("renew-older");
         let request = scene.request(mode, LONG);
         let grant = scene.granted(&request).await;

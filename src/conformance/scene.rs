@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Fixture;
+use super::{Fixture, Omission};
 use crate::{
     AcquireOutcome, AcquireRequest, Backend, Contention, Error, Grant, Holder, Key, LeaseId,
     LockRecord, Mode, Owner, ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest, Ttl,
@@ -48,6 +48,17 @@ impl<'a> Scene<'a> {
             backend: Arc::clone(&self.backend),
             key,
         }
+    }
+
+    pub(super) fn is_without(&self, omission: Omission) -> bool {
+        self.fixture.without().contains(&omission)
+    }
+
+    /// Those of these modes that the store has.
+    pub(super) fn modes<const N: usize>(&self, modes: [Mode; N]) -> Vec<Mode> {
+        let is_permit = |mode: &Mode| matches!(mode, Mode::Permit { .. });
+        let has = |mode: &Mode| !is_permit(mode) || !self.is_without(Omission::Permits);
+        modes.into_iter().filter(has).collect()
     }
 
     /// The first attempt of a new acquisition by a new owner.

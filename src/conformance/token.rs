@@ -8,12 +8,12 @@ use crate::{Mode, Timestamp};
 pub async fn the_token_grows_over_releases(fixture: &dyn Fixture) {
     let scene = Scene::open(fixture, "token").await;
     let mut tokens = Vec::new();
-    for mode in [
+    for mode in scene.modes([
         Mode::Exclusive,
         Mode::Shared,
         Mode::Permit { limit: 2 },
         Mode::Exclusive,
-    ] {
+    ]) {
         let request = scene.request(mode, LONG);
         for request in [request.clone(), again(&request)] {
             tokens.push(scene.granted(&request).await.token);

@@ -78,6 +78,9 @@ pub(crate) struct AnyRequest {
     slot_done: Option<When>,
     state: Option<u8>,
     keep: Option<u64>,
+    floor: Option<Number>,
+    raise: Option<Number>,
+    attempt: Option<Number>,
 }
 
 impl AnyRequest {
@@ -92,6 +95,7 @@ impl AnyRequest {
             _ => Queueing::Fair,
         };
         request.replaces = self.replaces.map(Who::id);
+        request.token_floor = self.floor.map_or(0, Number::get);
         request.watched = Vec::from_iter(self.watched.map(|(who, seq)| Watched {
             id: who.id(),
             seq: seq.get(),
@@ -121,6 +125,7 @@ impl AnyRequest {
     pub(crate) fn renew(&self) -> RenewRequest {
         let mut request = RenewRequest::new(&self.acquire(), self.token.get(), self.seq.get());
         request.restamp = self.restamp;
+        request.raise_token = self.raise.map(Number::get);
         request
     }
 
@@ -136,6 +141,7 @@ impl AnyRequest {
         request.slot_done = self.slot_done.map(When::get);
         request.state = self.state.map(|number| Payload::new(&number).unwrap());
         request.keep = self.keep.map(Duration::from_millis);
+        request.attempt = self.attempt.map(Number::get);
         request
     }
 

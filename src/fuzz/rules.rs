@@ -4,7 +4,7 @@ use super::TRIES;
 use super::record::AnyRecord;
 use super::request::{AnyRequest, AnyTime};
 use crate::record::MAX_PARTIES;
-use crate::rules::{Released, Renewed, ServerTime, Verdict, admit, release, renew};
+use crate::rules::{Released, Renewed, ServerTime, Verdict, admit, release, renew, sane_floor};
 use crate::{AcquireRequest, Holder, LockRecord, Mode, ReleaseRequest, RenewRequest, Waiter};
 
 #[test]
@@ -96,6 +96,7 @@ fn granted(
 ) {
     let mine = next.holder(&request.id).expect("the grant stands there");
     assert!(seen.is_none_or(|seen| next.token > seen.token), "I2");
+    assert!(next.token >= sane_floor(request.token_floor, time));
     assert_eq!(next.rev, seen.map_or(0, |seen| seen.rev) + 1);
     assert_eq!((mine.token, mine.seq), (Some(next.token), request.seq));
     assert_eq!(next.mode, request.mode);
@@ -149,14 +150,21 @@ fn renewed(
     };
     let seen = seen.expect("there is nothing to renew");
     let (now, before) = (next.holder(&request.id)?, seen.holder(&request.id)?);
-    assert!(before.seq < request.seq && now.seq == request.seq);
+    let raised = next.token > seen.token;
+    assert!(raised || before.seq < request.seq);
+    assert_eq!(now.seq, before.seq.max(request.seq));
+    assert!(!raised || Some(next.token) == request.raise_token);
+    assert!(!raised || now.token.is_none_or(|token| token == next.token));
+    assert!(raised || now.token == before.token);
     assert!(now.ttl >= before.ttl);
     assert!(!time.keep_later_expiry || now.expires_at >= before.expires_at);
+    let known = [Some(request.token), request.raise_token];
     assert!(
-        request.mode != Mode::Exclusive || seen.token == request.token,
+        request.mode != Mode::Exclusive || known.contains(&Some(seen.token)),
         "I5"
     );
-    assert_eq!((next.token, next.mode), (seen.token, seen.mode));
+    assert!(next.token >= seen.token, "I2");
+    assert_eq!(next.mode, seen.mode);
     assert_eq!((next.rev, &next.queue), (seen.rev + 1, &seen.queue));
     assert_eq!(others(&next, &request.id), others(seen, &request.id));
     Some(*next)
@@ -187,7 +195,13 @@ fn released(
     }
     let waits = |waiter: &&Waiter| waiter.claimant.id != request.id;
     assert!(held || next.queue.iter().eq(seen.queue.iter().filter(waits)));
-    assert!(!held || (next.closed.as_ref() == Some(&request.id) && next.queue == seen.queue));
+    let closed = match request.attempt {
+        Some(_) => seen.closed.as_ref(),
+        None => Some(&request.id),
+    };
+    assert!(!held || (next.closed.as_ref() == closed && next.queue == seen.queue));
+    let is_later = |holder: &Holder| request.attempt.is_some_and(|last| holder.seq > last);
+    assert!(!seen.holder(&request.id).is_some_and(is_later), "I5");
     Some(*next)
 }
 

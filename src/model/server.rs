@@ -144,7 +144,10 @@ impl Check {
                 ask.seq
             }
             Renewed::Newer { seq, .. } => seq,
-            Renewed::Lost => return self.reply(world, ask.id, Reply::Lost, stamp),
+            // No request of this model raises a token.
+            Renewed::Lost | Renewed::Passed => {
+                return self.reply(world, ask.id, Reply::Lost, stamp);
+            }
         };
         if world.ghost.is_over(ask.id, token) {
             world.ghost.breaks(Invariant::I4);

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use super::ServerTime;
 use super::slot::{self, Judged, PINNED};
 use super::turn::{self, Joined};
+use super::{ServerTime, sane_floor};
 use crate::backend::{AcquireRequest, Contention, Occupant, Queueing, Reason, Slot, Watched};
 use crate::record::{Payload, RETENTION};
 use crate::time::Timestamp;
@@ -238,12 +238,13 @@ fn grant(
     slot: Option<Timestamp>,
     time: &ServerTime,
 ) -> Verdict {
+    let least = least_token(next.token == 0, request, time);
     let is_mine = |holder: &Holder| holder.owner() == Some(&request.owner);
     let replaced = next.holders.iter().position(is_mine);
     let replaced = replaced.map(|index| next.holders.remove(index));
 
     next.rev = next.rev.saturating_add(1);
-    next.token = next.token.saturating_add(1).max(time.token_floor);
+    next.token = next.token.saturating_add(1).max(least);
     next.mode = request.mode;
     let mut ttl = request.ttl;
     let mut expires_at = time.expiry(ttl);
@@ -273,6 +274,17 @@ fn grant(
     let purge_at = expires_at.saturating_add(RETENTION);
     next.purge_at = Some(next.pinned.unwrap_or(purge_at));
     Verdict::Granted(Box::new(next))
+}
+
+/// The least token of a new grant. One that was asked for stands in for the server's time, or the stores that it is asked
+/// of would never agree; not for a first token, or one that was issued before the record was removed could come again.
+fn least_token(is_first: bool, request: &AcquireRequest, time: &ServerTime) -> u64 {
+    let floor = sane_floor(request.token_floor, time);
+    if floor == 0 || is_first {
+        floor.max(time.token_floor)
+    } else {
+        floor
+    }
 }
 
 fn contention(

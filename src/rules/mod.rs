@@ -83,5 +83,16 @@ pub fn micros(time: Timestamp) -> u64 {
         .saturating_mul(1000)
 }
 
+/// How far ahead of the server's time a token may be asked for.
+pub(crate) const MAX_LEAD: u64 = 24 * 3600 * 1_000_000;
+/// No token that is asked for is greater: a clock at the end of its range must not exhaust that of the tokens.
+pub(crate) const MAX_FLOOR: u64 = 1 << 60;
+
+/// The least token that was asked for, or 0 if it is so great that only a broken clock can have made it.
+pub(crate) fn sane_floor(floor: u64, time: &ServerTime) -> u64 {
+    let bound = micros(time.stamp).saturating_add(MAX_LEAD).min(MAX_FLOOR);
+    if floor <= bound { floor } else { 0 }
+}
+
 #[cfg(test)]
 mod tests;

@@ -23,7 +23,7 @@ pub fn release(
     let Some(seen) = record else {
         return Released::NotHeld;
     };
-    if seen.holder(&request.id).is_none() {
+    let Some(standing) = seen.holder(&request.id) else {
         if seen.waiter(&request.id).is_some() {
             return Released::Write(Box::new(leave(seen, request)));
         }
@@ -34,6 +34,12 @@ pub fn release(
         } else {
             Released::NotHeld
         };
+    };
+    if request
+        .attempt
+        .is_some_and(|attempt| standing.seq > attempt)
+    {
+        return Released::NotHeld;
     }
     let mut next = seen.clone();
     next.rev = next.rev.saturating_add(1);
@@ -41,7 +47,9 @@ pub fn release(
         .retain(|holder| holder.id() != Some(&request.id));
     next.holders.extend(linger(request, time));
     next.free_at = Some(time.stamp);
-    next.closed = Some(request.id.clone());
+    if request.attempt.is_none() {
+        next.closed = Some(request.id.clone());
+    }
     next.slot_done = next.slot_done.max(request.slot_done);
     if request.state.is_some() {
         next.state.clone_from(&request.state);

@@ -18,6 +18,8 @@ pub enum Renewed {
         /// How long it lives without renewal.
         ttl: Ttl,
     },
+    /// A later grant has the token that the lease's shall become, or a greater one; nothing is written.
+    Passed,
     /// The lease is not there any more.
     Lost,
 }
@@ -31,13 +33,21 @@ pub fn renew(record: Option<&LockRecord>, request: &RenewRequest, time: &ServerT
     let Some(standing) = seen.holder(&request.id) else {
         return Renewed::Lost;
     };
+    let raise = request.raise_token.filter(|raise| *raise > request.token);
+    let is_mine = |token: u64| token == request.token || Some(token) == raise;
     // Granted anew meanwhile, perhaps by a late duplicate: in between, others may have held.
-    let is_regranted = standing.token.is_some_and(|token| token != request.token)
-        || (request.mode == Mode::Exclusive && seen.token != request.token);
+    let is_regranted = standing.token.is_some_and(|token| !is_mine(token))
+        || (request.mode == Mode::Exclusive && !is_mine(seen.token));
     if is_regranted || !seen.mode.same_kind(request.mode) {
         return Renewed::Lost;
     }
-    if standing.seq >= request.seq {
+    // Where the holder has no token of its own, an exclusive one's is the record's.
+    let alone = (request.mode == Mode::Exclusive).then_some(seen.token);
+    let raise = raise.filter(|raise| standing.token.or(alone) != Some(*raise));
+    if raise.is_some_and(|raise| seen.token >= raise) {
+        return Renewed::Passed;
+    }
+    if standing.seq >= request.seq && raise.is_none() {
         return Renewed::Newer {
             seq: standing.seq,
             expires_at: standing.expires_at,
@@ -47,6 +57,7 @@ pub fn renew(record: Option<&LockRecord>, request: &RenewRequest, time: &ServerT
 
     let mut next = seen.clone();
     next.rev = next.rev.saturating_add(1);
+    next.token = raise.unwrap_or(next.token);
     let pinned = next.pinned;
     if let Some(holder) = next.holder_mut(&request.id) {
         holder.ttl = holder.ttl.max(request.ttl);
@@ -56,7 +67,8 @@ pub fn renew(record: Option<&LockRecord>, request: &RenewRequest, time: &ServerT
         } else {
             expires_at
         };
-        holder.seq = request.seq;
+        holder.seq = holder.seq.max(request.seq);
+        holder.token = holder.token.map(|token| raise.unwrap_or(token));
         if request.restamp {
             holder.acquired_at = time.stamp;
         }

@@ -6,6 +6,7 @@ mod keeping;
 mod once;
 mod queueing;
 mod slots;
+mod tokens;
 mod trace;
 mod turns;
 

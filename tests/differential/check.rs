@@ -56,9 +56,10 @@ impl Seen {
             "too early",
         ];
         let acquire = acquire.map(|how| ("acquire", how));
-        let renew = ["renewed", "newer", "lost"].map(|how| ("renew", how));
+        let renew = ["renewed", "raised", "passed", "newer", "lost"].map(|how| ("renew", how));
         let release = [
             "released",
+            "given back",
             "lingers",
             "left the queue",
             "already",

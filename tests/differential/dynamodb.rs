@@ -93,9 +93,15 @@ impl Database for Items {
         if rests_on_the_record(request) {
             return false;
         }
+        // A token that is asked for is written where the record's is less, and decided by the rules elsewhere.
+        let asked = sane_floor(request.token_floor, now);
         let Some(seen) = seen else {
-            return request.mode == Mode::Exclusive;
+            let is_first_token = request.token_floor == 0 || asked >= micros(now);
+            return request.mode == Mode::Exclusive && is_first_token;
         };
+        if asked > 0 && seen.token >= asked {
+            return false;
+        }
         let held = seen.holders.len();
         let mine = seen
             .holders
@@ -331,4 +337,10 @@ fn canonical(value: &AttributeValue) -> String {
         }
         other => format!("{other:?}"),
     }
+}
+
+/// As in the rules: none beyond a day ahead of the server's time counts.
+fn sane_floor(floor: u64, now: Timestamp) -> u64 {
+    let bound = micros(now) + 24 * 3_600_000_000;
+    if floor <= bound { floor } else { 0 }
 }

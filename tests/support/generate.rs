@@ -46,6 +46,7 @@ pub fn acquire(now: Timestamp) -> impl Strategy<Value = (Option<LockRecord>, Acq
     let watched = option::weighted(0.2, (any::<Index>(), 0_u64..2));
     let slot = option::weighted(0.25, slot(now));
     let replaces = option::weighted(0.1, any::<Index>());
+    let floor = option::weighted(0.3, 0..FLOORS);
     let case = (
         option::weighted(0.95, record(now)),
         request,
@@ -53,9 +54,12 @@ pub fn acquire(now: Timestamp) -> impl Strategy<Value = (Option<LockRecord>, Acq
         slot,
         watched,
         replaces,
+        floor,
     );
     case.prop_map(
-        move |(mut record, mut request, queueing, slot, watched, replaces)| {
+        move |(mut record, mut request, queueing, slot, watched, replaces, floor)| {
+            let token = record.as_ref().map_or(0, |record| record.token);
+            request.token_floor = floor.map_or(0, |which| floors(token, now)[which]);
             if let Some(record) = &mut record {
                 queueing.apply(&mut request, record, now);
                 let holder = watched.filter(|_| !record.holders.is_empty());
@@ -80,6 +84,22 @@ pub fn acquire(now: Timestamp) -> impl Strategy<Value = (Option<LockRecord>, Acq
             (record, request)
         },
     )
+}
+
+const FLOORS: usize = 7;
+
+/// Tokens to ask for, about the last one that was given and about the time; the last two are none that counts.
+fn floors(token: u64, now: Timestamp) -> [u64; FLOORS] {
+    let now = doclock::rules::micros(now);
+    [
+        token.max(1),
+        token + 1,
+        token + 2,
+        token + 1000,
+        now + 3_600_000_000,
+        now + 48 * 3_600_000_000,
+        u64::MAX,
+    ]
 }
 
 /// Names a lease that is to be replaced: one that stands there if there are any.
@@ -239,8 +259,11 @@ pub fn renew(now: Timestamp) -> impl Strategy<Value = (Option<LockRecord>, Renew
         any::<bool>(),
     );
     let owner = option::weighted(0.05, claimant());
-    (option::weighted(0.95, record(now)), request, fits, owner).prop_map(
-        |(record, (key, mut claimant, standing, ttl), (mode, ahead, token, restamp), owner)| {
+    let raise = option::weighted(0.4, 0_usize..6);
+    let other = (owner, raise);
+    (option::weighted(0.95, record(now)), request, fits, other).prop_map(
+        |(record, request, (mode, ahead, token, restamp), (owner, raise))| {
+            let (key, mut claimant, standing, ttl) = request;
             let empty = LockRecord::new(Mode::Exclusive);
             let seen = record.as_ref().unwrap_or(&empty);
             let standing = standing.filter(|_| !seen.holders.is_empty());
@@ -260,6 +283,11 @@ pub fn renew(now: Timestamp) -> impl Strategy<Value = (Option<LockRecord>, Renew
             };
             let mut request = RenewRequest::new(&request, token, (seq + ahead).saturating_sub(1));
             request.restamp = restamp;
+            let about = [seen.token, token];
+            let raises = about
+                .into_iter()
+                .flat_map(|token| [token, token + 1, token + 1000]);
+            request.raise_token = raise.and_then(|which| raises.clone().nth(which));
             (record, request)
         },
     )
@@ -273,14 +301,21 @@ pub fn release(now: Timestamp) -> impl Strategy<Value = (Option<LockRecord>, Rel
     let tells = (option::weighted(0.4, (payload(), any::<bool>())), keep());
     (
         renew(now),
-        prop::bool::weighted(0.1),
+        (prop::bool::weighted(0.1), prop::bool::weighted(0.3)),
         waits,
         0_u8..10,
         linger,
         (done, tells),
     )
         .prop_map(
-            |((record, renewal), again, waits, queued, linger, (done, (state, keep)))| {
+            |(
+                (record, renewal),
+                (again, goes_on),
+                waits,
+                queued,
+                linger,
+                (done, (state, keep)),
+            )| {
                 let seen = record.as_ref();
                 let queue = seen.map_or(&[][..], |record| &record.queue);
                 let waiter = waits
@@ -295,6 +330,7 @@ pub fn release(now: Timestamp) -> impl Strategy<Value = (Option<LockRecord>, Rel
                     request.id = closed.clone();
                 }
                 request.queued = queued < if waiter.is_some() { 7 } else { 2 };
+                request.attempt = goes_on.then_some(renewal.seq);
                 request.linger = linger.map(|(ttl, left)| Linger {
                     ttl,
                     left: Duration::from_millis(left.unwrap_or(0)),

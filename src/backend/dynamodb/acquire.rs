@@ -40,8 +40,11 @@ impl Store for Attempt<'_> {
             return Ok(seen);
         }
         let time = self.backend.write_time();
+        // A token below the server's time may be asked for of a record that exists only.
+        let is_first_token = request.token_floor == 0 || request.token_floor >= time.token_floor;
         let creates = request.mode == Mode::Exclusive
             && is_verified(&time)
+            && is_first_token
             && !self.backend.place.is_attribute();
         let holder = new_holder(request, &time);
         let expression = plain_grant(request, &holder, &time, creates);

@@ -9,7 +9,7 @@ use crate::backend::AcquireRequest;
 use crate::backend::store::Seen;
 use crate::{Holder, LockRecord, Mode, Waiter};
 
-use super::expression::{Expression, OPEN, SHAPE};
+use super::expression::{Expression, NEXT, OPEN, SHAPE, next_token};
 use super::grant::mine;
 use super::record::{entry_key, holder_entry, millis, number, seconds, text};
 
@@ -22,7 +22,8 @@ pub(super) type Lingers = Vec<(String, Holder)>;
 impl Expression {
     /// A grant that is decided already, as far as nobody's change since takes its ground away. What it evicts is to be
     /// named by [`and`](Self::and) and [`remove`](Self::remove).
-    fn claim(exclusive: bool) -> Self {
+    fn claim(exclusive: bool, floor: Option<u64>) -> Self {
+        let (token, below) = next_token(floor, NEXT);
         let (entry, room) = if exclusive {
             ("#holders = :mine", "size(#holders) = :dead")
         } else {
@@ -33,11 +34,12 @@ impl Expression {
         };
         Self::new(
             format!(
-                "SET {entry}, #mode = :mode, #limit = :limit, #token = #token + :one, \
+                "SET {entry}, #mode = :mode, #limit = :limit, #token = {token}, \
                  #rev = #rev + :one, #purge_at = if_not_exists(#pinned, :purge)"
             ),
-            format!("{SHAPE} AND {OPEN} AND attribute_not_exists(#holders.#me) AND {room}"),
+            format!("{SHAPE} AND {OPEN} AND attribute_not_exists(#holders.#me) AND {room}{below}"),
         )
+        .with_floor(floor)
     }
 }
 
@@ -125,7 +127,9 @@ impl<'a> Claim<'a> {
         let (owner, mode) = (&self.request.owner, self.request.mode);
         let entry = AttributeValue::M(holder_entry(self.holder));
         let alone = HashMap::from([(entry_key(owner), entry.clone())]);
-        let claim = Expression::claim(mode == Mode::Exclusive)
+        // Where the next token is enough now, it is whatever others do meanwhile.
+        let jumps = next.token > self.seen.token.saturating_add(1);
+        let claim = Expression::claim(mode == Mode::Exclusive, jumps.then_some(next.token))
             .value("holder", entry)
             .value("mine", AttributeValue::M(alone))
             .value("mode", text(mode.name()))

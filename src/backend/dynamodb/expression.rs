@@ -45,6 +45,12 @@ const MINE: &str = "#holders.#me.#id = :id AND #holders.#me.#owner = :owner \
 /// What every grant and renewal writes of the record's end. Where nothing is collected, it is left out.
 pub(super) const PURGE: &str = ", #purge_at = if_not_exists(#pinned, :purge)";
 
+/// The token that follows on the record's.
+pub(super) const NEXT: &str = "#token + :one";
+
+/// The record's token is less than the one that it gets.
+const BELOW: &str = " AND #token < :floor";
+
 /// An update and its condition.
 #[derive(Clone, Debug)]
 pub(super) struct Expression {
@@ -64,32 +70,43 @@ impl Expression {
         }
     }
 
-    /// An exclusive grant of what nobody holds; `create`: or of what does not exist.
-    pub(super) fn exclusive(create: bool) -> Self {
+    /// An exclusive grant of what nobody holds; `create`: or of what does not exist. `floor`: its token, where the
+    /// record's is less.
+    pub(super) fn exclusive(create: bool, floor: Option<u64>) -> Self {
         let absent = if create {
             "attribute_not_exists(#pk) OR "
         } else {
             ""
         };
+        let (token, below) = next_token(floor, "if_not_exists(#token, :seed) + :one");
         Self::new(
-            "SET #v = :v, #mode = :exclusive, #limit = :zero, #holders = :mine, \
-             #token = if_not_exists(#token, :seed) + :one, #rev = if_not_exists(#rev, :zero) + :one, \
-             #queue = if_not_exists(#queue, :empty), #tickets = if_not_exists(#tickets, :empty), \
-             #purge_at = if_not_exists(#pinned, :purge)",
-            format!("{absent}({SHAPE} AND {OPEN} AND size(#holders) = :zero AND {NO_QUEUE})"),
-        )
-    }
-
-    /// A grant beside others of the same mode, or of what nobody holds.
-    pub(super) fn sharable() -> Self {
-        Self::new(
-            "SET #mode = :mode, #limit = :limit, #holders.#me = :holder, #token = #token + :one, \
-             #rev = #rev + :one, #purge_at = if_not_exists(#pinned, :purge)",
             format!(
-                "{SHAPE} AND {OPEN} AND {NO_QUEUE} AND attribute_not_exists(#holders.#me) \
-                 AND (size(#holders) = :zero OR (#mode = :mode AND size(#holders) < :room))"
+                "SET #v = :v, #mode = :exclusive, #limit = :zero, #holders = :mine, #token = {token}, \
+                 #rev = if_not_exists(#rev, :zero) + :one, \
+                 #queue = if_not_exists(#queue, :empty), #tickets = if_not_exists(#tickets, :empty), \
+                 #purge_at = if_not_exists(#pinned, :purge)"
+            ),
+            format!(
+                "{absent}({SHAPE} AND {OPEN} AND size(#holders) = :zero AND {NO_QUEUE}{below})"
             ),
         )
+        .with_floor(floor)
+    }
+
+    /// A grant beside others of the same mode, or of what nobody holds. `floor`: its token, where the record's is less.
+    pub(super) fn sharable(floor: Option<u64>) -> Self {
+        let (token, below) = next_token(floor, NEXT);
+        Self::new(
+            format!(
+                "SET #mode = :mode, #limit = :limit, #holders.#me = :holder, #token = {token}, \
+                 #rev = #rev + :one, #purge_at = if_not_exists(#pinned, :purge)"
+            ),
+            format!(
+                "{SHAPE} AND {OPEN} AND {NO_QUEUE} AND attribute_not_exists(#holders.#me) \
+                 AND (size(#holders) = :zero OR (#mode = :mode AND size(#holders) < :room)){below}"
+            ),
+        )
+        .with_floor(floor)
     }
 
     /// A new token for a sharer whose grant's answer got lost, or two leases would have the same.
@@ -100,40 +117,58 @@ impl Expression {
         )
     }
 
-    /// A longer life for my entry. The ttl is never lowered, and on request neither is the expiry.
-    pub(super) fn renewal(restamp: bool, exclusive: bool, keep_later: bool) -> Self {
+    /// A longer life for my entry. The ttl is never lowered, and on request neither is the expiry. `raise`: and this
+    /// token, where the record's is less.
+    pub(super) fn renewal(
+        restamp: bool,
+        exclusive: bool,
+        keep_later: bool,
+        raise: Option<u64>,
+    ) -> Self {
+        let newer = if raise.is_some() { "<=" } else { "<" };
         Self::new(
             format!(
                 "SET #holders.#me.#expires_at = :expires, #holders.#me.#ttl_ms = :ttl, \
                  #holders.#me.#seq = :seq, #rev = #rev + :one, \
-                 #purge_at = if_not_exists(#pinned, :purge){}",
+                 #purge_at = if_not_exists(#pinned, :purge){}{}",
                 when(restamp, ", #holders.#me.#acquired_at = :now"),
+                when(raise.is_some(), ", #token = :floor"),
             ),
             format!(
-                "{SHAPE} AND {MINE} AND #mode = :mode AND #holders.#me.#seq < :seq \
-                 AND #holders.#me.#ttl_ms <= :ttl{}{}",
+                "{SHAPE} AND {MINE} AND #mode = :mode AND #holders.#me.#seq {newer} :seq \
+                 AND #holders.#me.#ttl_ms <= :ttl{}{}{}",
                 when(exclusive, " AND #token = :token"),
                 when(keep_later, " AND #holders.#me.#expires_at <= :expires"),
+                when(raise.is_some(), BELOW),
             ),
         )
+        .with_floor(raise)
     }
 
-    /// The end of my entry. `linger`: something stays in its place; `slot`: a slot's run succeeded.
-    pub(super) fn release(linger: bool, slot: bool) -> Self {
+    /// The end of my entry. `linger`: something stays in its place; `slot`: a slot's run succeeded; `attempt`: the
+    /// acquisition goes on, and a later attempt of it stays.
+    pub(super) fn release(linger: bool, slot: bool, attempt: Option<u64>) -> Self {
         Self::new(
             format!(
-                "SET #rev = #rev + :one, #free_at = :now, #closed = :id{}{} REMOVE #holders.#me",
+                "SET #rev = #rev + :one, #free_at = :now{}{}{} REMOVE #holders.#me",
+                when(attempt.is_none(), ", #closed = :id"),
                 when(linger, ", #holders.#linger = :linger"),
                 when(slot, ", #slot_done = :slot"),
             ),
             format!(
-                "{SHAPE} AND {MINE}{}",
+                "{SHAPE} AND {MINE}{}{}",
                 when(
                     slot,
                     " AND (attribute_not_exists(#slot_done) OR #slot_done <= :slot)"
                 ),
+                when(attempt.is_some(), " AND #holders.#me.#seq <= :attempt"),
             ),
         )
+        .value("attempt", number(attempt.unwrap_or_default()))
+    }
+
+    pub(super) fn with_floor(self, floor: Option<u64>) -> Self {
+        self.value("floor", number(floor.unwrap_or_default()))
     }
 
     /// Nothing is changed; my entry is that of the one exclusive holder.
@@ -223,6 +258,14 @@ impl Expression {
                 rest.get(..end.unwrap_or(rest.len())).unwrap_or(rest)
             })
         })
+    }
+}
+
+/// The token of a grant, and the condition that goes with it: an update cannot take the greater of two.
+pub(super) fn next_token(floor: Option<u64>, next: &'static str) -> (&'static str, &'static str) {
+    match floor {
+        Some(_) => (":floor", BELOW),
+        None => (next, ""),
     }
 }
 

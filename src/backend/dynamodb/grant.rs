@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use crate::backend::AcquireRequest;
 use crate::backend::store::Seen;
 use crate::record::RETENTION;
-use crate::rules::ServerTime;
+use crate::rules::{ServerTime, sane_floor};
 use crate::{Claimant, Holder, LeaseId, LockRecord, Mode, Owner};
 
 use super::expression::Expression;
@@ -46,19 +46,21 @@ pub(super) fn plain_grant(
     time: &ServerTime,
     creates: bool,
 ) -> Expression {
+    let floor = Some(sane_floor(request.token_floor, time)).filter(|floor| *floor > 0);
     let purge_at = holder.expires_at.saturating_add(RETENTION);
     let entry = AttributeValue::M(holder_entry(holder));
     let expression = if request.mode == Mode::Exclusive {
         let holders = HashMap::from([(entry_key(&request.owner), entry)]);
+        let exclusive = Expression::exclusive(creates, floor);
         let exclusive = match request.slot {
-            Some(slot) => Expression::exclusive(creates).once(slot.until_done),
-            None => Expression::exclusive(creates),
+            Some(slot) => exclusive.once(slot.until_done),
+            None => exclusive,
         };
         exclusive
             .value("mine", AttributeValue::M(holders))
             .value("seed", number(time.token_floor.saturating_sub(1)))
     } else {
-        Expression::sharable()
+        Expression::sharable(floor)
             .value("holder", entry)
             .value("mode", text(request.mode.name()))
             .value("limit", number(request.mode.limit()))

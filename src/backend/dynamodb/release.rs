@@ -78,7 +78,11 @@ fn ending(request: &ReleaseRequest, standing: &Standing, time: &ServerTime) -> E
         return mine(Expression::leave(), &standing.owner, &request.id);
     }
     let linger = linger(request, time);
-    let plain = Expression::release(linger.is_some(), standing.slot_done.is_some());
+    let plain = Expression::release(
+        linger.is_some(),
+        standing.slot_done.is_some(),
+        request.attempt,
+    );
     let mut expression = mine(plain, &standing.owner, &request.id).value("now", millis(time.stamp));
     if let Some(linger) = &linger {
         expression = expression

@@ -1,6 +1,6 @@
 //! Renewing: one request, judged by the rules when it is refused.
 
-use crate::backend::{RenewOutcome, RenewRequest};
+use crate::backend::{RenewOutcome, RenewRequest, passed};
 use crate::record::RETENTION;
 use crate::rules::{Renewed, ServerTime, renew};
 use crate::{Claimant, Error, ErrorKind, Holder, Mode, Result};
@@ -19,8 +19,12 @@ impl DynamoBackend {
     pub(super) async fn renew_once(&self, request: &RenewRequest) -> Result<RenewOutcome> {
         let mut time = self.write_time();
         let mut wanted = plain_renewal(request, &time);
+        let mut token = Token {
+            seen: request.token,
+            raise: request.raise_token.filter(|raise| *raise > request.token),
+        };
         for _ in 0..TRIES {
-            let expression = renewal(request, &wanted, &time);
+            let expression = renewal(request, &wanted, token, &time);
             let (item, exchange) = match self
                 .update(&request.key, request.timeout, &expression)
                 .await?
@@ -35,6 +39,7 @@ impl DynamoBackend {
             time = self.write_time();
             match renew(record.as_ref(), request, &time) {
                 Renewed::Lost => return Ok(RenewOutcome::Lost),
+                Renewed::Passed => return Err(passed()),
                 Renewed::Newer { .. } => {
                     let standing = record
                         .as_ref()
@@ -48,11 +53,21 @@ impl DynamoBackend {
                 // Its ttl, or on an unverified clock its expiry, must not be lowered to what was asked for.
                 Renewed::Write(next) => {
                     wanted = next.holder(&request.id).cloned().unwrap_or(wanted);
+                    let seen = record.map_or(request.token, |record| record.token);
+                    let raise = Some(next.token).filter(|token| *token > seen);
+                    token = Token { seen, raise };
                 }
             }
         }
         Err(changed_too_often())
     }
+}
+
+/// The record's token, and what it is to become.
+#[derive(Clone, Copy)]
+struct Token {
+    seen: u64,
+    raise: Option<u64>,
 }
 
 /// The holder after this renewal if its ttl was not raised before: the plain case.
@@ -71,17 +86,18 @@ fn plain_renewal(request: &RenewRequest, time: &ServerTime) -> Holder {
     )
 }
 
-fn renewal(request: &RenewRequest, wanted: &Holder, time: &ServerTime) -> Expression {
+fn renewal(request: &RenewRequest, wanted: &Holder, token: Token, time: &ServerTime) -> Expression {
     let exclusive = request.mode == Mode::Exclusive;
-    let expression = Expression::renewal(request.restamp, exclusive, !is_verified(time));
+    let verified = is_verified(time);
+    let expression = Expression::renewal(request.restamp, exclusive, !verified, token.raise);
     let owner = wanted.owner().unwrap_or(&request.owner);
     let purge_at = wanted.expires_at.saturating_add(RETENTION);
     mine(expression, owner, &request.id)
         .value("mode", text(request.mode.name()))
-        .value("token", number(request.token))
+        .value("token", number(token.seen))
         .value("expires", millis(wanted.expires_at))
         .value("ttl", number(wanted.ttl.as_millis()))
-        .value("seq", number(request.seq))
+        .value("seq", number(wanted.seq))
         .value("purge", seconds(purge_at))
         .value("now", millis(time.stamp))
 }

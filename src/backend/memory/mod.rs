@@ -162,10 +162,13 @@ impl Backend for MemoryBackend {
         self.with_records(|records, time| {
             match rules::renew(records.get(&request.key), request, time) {
                 Renewed::Write(next) => {
+                    let seq = next.holder(&request.id).map(|holder| holder.seq);
                     records.insert(request.key.clone(), *next);
-                    Ok(RenewOutcome::Renewed(validity(request.seq, request.ttl)))
+                    let seq = seq.unwrap_or(request.seq);
+                    Ok(RenewOutcome::Renewed(validity(seq, request.ttl)))
                 }
                 Renewed::Newer { seq, ttl, .. } => Ok(RenewOutcome::Renewed(validity(seq, ttl))),
+                Renewed::Passed => Err(super::passed()),
                 Renewed::Lost => Ok(RenewOutcome::Lost),
             }
         })

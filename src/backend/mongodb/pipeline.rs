@@ -9,6 +9,7 @@ use super::slot::Slot;
 use super::{record, write};
 use crate::backend::AcquireRequest;
 use crate::record::RETENTION;
+use crate::rules::{MAX_FLOOR, MAX_LEAD};
 use crate::{Error, ErrorKind, Mode, Result};
 
 /// Grants the plain cases; what it leaves alone is read, and decided by the rules.
@@ -126,12 +127,25 @@ pub(super) fn granted(request: &AcquireRequest, queue: Bson, slot: Option<&Slot>
     changed.extend(slot.map(Slot::began).unwrap_or_default());
     let next = bson!({ "$max": [
         { "$add": [{ "$ifNull": ["$token", 0_i64] }, 1_i64] },
-        { "$multiply": [{ "$toLong": "$$NOW" }, 1000_i64] },
+        least_token(request)?,
     ] });
     Ok(bson!({ "$let": {
         "vars": { "next": next },
         "in": { "$mergeObjects": ["$$ROOT", changed] },
     } }))
+}
+
+/// `least_token` of the rules.
+fn least_token(request: &AcquireRequest) -> Result<Bson> {
+    let now = bson!({ "$multiply": [{ "$toLong": "$$NOW" }, 1000_i64] });
+    let floor = match request.token_floor {
+        floor @ 1..=MAX_FLOOR => record::signed("token_floor", floor)?,
+        _ => return Ok(now),
+    };
+    let bound = bson!({ "$add": [&now, record::signed("token_floor", MAX_LEAD)?] });
+    let is_first = bson!({ "$eq": [{ "$ifNull": ["$token", 0_i64] }, 0_i64] });
+    let other = bson!({ "$cond": [is_first, { "$max": [floor, &now] }, floor] });
+    Ok(bson!({ "$cond": [{ "$lte": [floor, bound] }, other, now] }))
 }
 
 pub(super) fn millis(duration: Duration) -> Result<i64> {

@@ -5,7 +5,7 @@ use mongodb::bson::{Document, bson, doc};
 use super::decide::Decision;
 use super::error::{self, Access};
 use super::pipeline::millis;
-use super::record::date;
+use super::record::{self, date};
 use super::shape::{self, all, literal};
 use super::{MongoBackend, write};
 use crate::Result;
@@ -42,7 +42,11 @@ impl MongoBackend {
 
 /// `rules::release` for a holder that is there, or for a waiter where one is expected; otherwise the document as it is.
 fn pipeline(request: &ReleaseRequest) -> Result<Vec<Document>> {
-    let holds = bson!({ "$eq": ["$$mine.id", "$$id"] });
+    let mut holds = bson!({ "$eq": ["$$mine.id", "$$id"] });
+    if let Some(attempt) = request.attempt {
+        let is_of_it = bson!({ "$lte": ["$$mine.seq", record::signed("seq", attempt)?] });
+        holds = all(vec![holds, is_of_it]);
+    }
     let mut ended = doc! {
         "rev": { "$add": ["$rev", 1_i64] },
         "holders": { "$filter": {
@@ -51,8 +55,10 @@ fn pipeline(request: &ReleaseRequest) -> Result<Vec<Document>> {
             "cond": { "$ne": ["$$h.id", "$$id"] },
         } },
         "freeAt": "$$NOW",
-        "closed": "$$id",
     };
+    if request.attempt.is_none() {
+        ended.insert("closed", "$$id");
+    }
     if let Some(linger) = linger(request)? {
         let holders = ended.remove("holders");
         ended.insert("holders", bson!({ "$concatArrays": [holders, [linger]] }));
@@ -71,6 +77,8 @@ fn pipeline(request: &ReleaseRequest) -> Result<Vec<Document>> {
     let (concerned, changed) = if request.queued {
         let queues =
             bson!({ "$in": ["$$id", { "$cond": [{ "$isArray": "$queue" }, "$queue.id", []] }] });
+        // Who holds as well, by a later attempt than the one that ends, stays.
+        let queues = all(vec![bson!({ "$ne": ["$$mine.id", "$$id"] }), queues]);
         let left = bson!({ "$mergeObjects": ["$$ROOT", {
             "rev": { "$add": ["$rev", 1_i64] },
             "queue": { "$filter": {

@@ -1,7 +1,9 @@
 //! Renewing, releasing and leaving the queue.
 
 use doclock::rules::{self, Released, Renewed};
-use doclock::{Key, LockRecord, ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest};
+use doclock::{
+    ErrorKind, Key, LockRecord, ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest,
+};
 
 use super::{Case, Database, Failure, disagreement, failure, worth};
 
@@ -13,8 +15,12 @@ pub(in super::super) async fn renew<D: Database>(
 ) -> Result<&'static str, Failure> {
     request.key = key.clone();
     let case = Case::plant(database, key, seen).await?;
-    let outcome = database.backend().renew(&request).await;
-    let outcome = outcome.map_err(|error| failure("renew failed", error))?;
+    let outcome = match database.backend().renew(&request).await {
+        Err(error) if error.kind() != ErrorKind::Unavailable => {
+            return Err(failure("renew failed", error));
+        }
+        outcome => outcome.ok(),
+    };
     let after = case.look().await?;
 
     let standing = case.seen.as_ref().and_then(|seen| seen.holder(&request.id));
@@ -36,7 +42,7 @@ pub(in super::super) async fn renew<D: Database>(
         rules::renew(case.seen.as_ref(), &request, &database.time(stamp, true)),
         outcome,
     ) {
-        (Renewed::Write(next), RenewOutcome::Renewed(validity)) => {
+        (Renewed::Write(next), Some(RenewOutcome::Renewed(validity))) => {
             case.sane(stamp, &after)?;
             let mine = next.holder(&request.id).unwrap();
             case.fresh(
@@ -44,20 +50,29 @@ pub(in super::super) async fn renew<D: Database>(
                 mine,
                 request.ttl.as_duration().saturating_sub(request.margin),
             )?;
+            let raise = request.raise_token.filter(|raise| *raise > request.token);
+            let seen = case.seen.as_ref().unwrap();
             let plain = standing.is_some_and(|holder| {
                 let as_asked = holder.ttl <= request.ttl && holder.owner() == Some(&request.owner);
-                !database.looks() || as_asked
+                let as_seen = seen.token < raise.unwrap_or(u64::MAX) && holder.seq <= request.seq;
+                (!database.looks() || as_asked) && (raise.is_none() || as_seen)
             });
-            after.cost(if plain { 1 } else { 2 })?;
+            let by_rules = if database.looks() { 2 } else { 3 };
+            after.cost(if plain { 1 } else { by_rules })?;
+            let raised = next.token > seen.token;
             case.stored(&after, *next)?;
-            Ok("renewed")
+            Ok(if raised { "raised" } else { "renewed" })
         }
-        (Renewed::Newer { .. }, RenewOutcome::Renewed(validity)) => {
+        (Renewed::Passed, None) => {
+            case.unchanged(&after)?;
+            Ok("passed")
+        }
+        (Renewed::Newer { .. }, Some(RenewOutcome::Renewed(validity))) => {
             worth(&validity, standing.unwrap())?;
             case.unchanged(&after)?;
             Ok("newer")
         }
-        (Renewed::Lost, RenewOutcome::Lost) => {
+        (Renewed::Lost, Some(RenewOutcome::Lost)) => {
             case.unchanged(&after)?;
             Ok("lost")
         }
@@ -94,6 +109,7 @@ pub(in super::super) async fn release<D: Database>(
             case.stored(&after, *next)?;
             Ok(match standing {
                 None => "left the queue",
+                Some(_) if request.attempt.is_some() => "given back",
                 Some(_) if lingers => "lingers",
                 Some(_) => "released",
             })

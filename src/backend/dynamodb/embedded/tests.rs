@@ -55,10 +55,13 @@ fn paths_of_every_kind() {
 #[test]
 fn no_moved_expression_sets_a_time_to_purge() {
     for expression in [
-        Expression::exclusive(false),
-        Expression::sharable(),
-        Expression::renewal(true, true, true),
-        Expression::renewal(false, false, false),
+        Expression::exclusive(false, None),
+        Expression::exclusive(false, Some(7)),
+        Expression::sharable(None),
+        Expression::sharable(Some(7)),
+        Expression::renewal(true, true, true, None),
+        Expression::renewal(true, true, true, Some(7)),
+        Expression::renewal(false, false, false, None),
     ] {
         assert!(expression.update.contains("#purge_at"), "{expression:?}");
         let moved = expression.moved("lock");

@@ -163,6 +163,7 @@ impl World {
                 self.believe(&request.id, request.seq, request.ttl);
             }
             Renewed::Newer { seq, .. } => assert_eq!(seq, standing.unwrap().seq),
+            Renewed::Passed => panic!("nothing was to be raised"),
             Renewed::Lost => assert!(standing.is_none_or(|held| held.token != Some(request.token))),
         }
         self.note_turns();

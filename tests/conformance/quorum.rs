@@ -1,0 +1,176 @@
+//! A majority of several stores: in memory, with members that fail, and of every kind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use doclock::conformance::{Fixture, Omission};
+use doclock::{
+    AcquireOutcome, AcquireRequest, Backend, Error, ErrorKind, Holder, Key, LockRecord,
+    MemoryBackend, QuorumBackend, ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest,
+    Result,
+};
+
+use super::dynamodb::Dynamo;
+use super::mongodb::Mongo;
+use crate::support::servers;
+
+const WITHOUT: [Omission; 6] = [
+    Omission::List,
+    Omission::Damage,
+    Omission::Permits,
+    Omission::Queues,
+    Omission::Slots,
+    Omission::Upgrades,
+];
+
+/// What a member suffers.
+#[derive(Clone, Copy, Debug)]
+pub enum Fault {
+    /// It refuses everything at once.
+    Down,
+    /// It never answers.
+    Silent,
+    /// It answers after this long.
+    Slow(Duration),
+}
+
+/// Five members in memory, some of which fail.
+pub struct Five {
+    members: Vec<MemoryBackend>,
+    faults: [Option<Fault>; 5],
+}
+
+impl Five {
+    pub fn with(faults: [Option<Fault>; 5]) -> Self {
+        let members = (0..5).map(|_| MemoryBackend::new()).collect();
+        Self { members, faults }
+    }
+}
+
+#[async_trait]
+impl Fixture for Five {
+    async fn connect(&self) -> Arc<dyn Backend> {
+        let members = self.members.iter().zip(self.faults);
+        let members = members.map(|(inner, fault)| faulty(inner, fault));
+        Arc::new(QuorumBackend::new(members.collect()).unwrap())
+    }
+
+    async fn purge(&self, key: &Key) {
+        self.members.iter().for_each(|member| member.purge(key));
+    }
+
+    fn uncertainty(&self) -> Duration {
+        Duration::from_millis(500)
+    }
+
+    fn without(&self) -> &'static [Omission] {
+        &WITHOUT
+    }
+
+    async fn silent(&self) -> Arc<dyn Backend> {
+        let silent = |inner| faulty(inner, Some(Fault::Silent));
+        Arc::new(QuorumBackend::new(self.members.iter().map(silent).collect()).unwrap())
+    }
+}
+
+fn faulty(inner: &MemoryBackend, fault: Option<Fault>) -> Arc<dyn Backend> {
+    let inner = inner.clone();
+    match fault {
+        None => Arc::new(inner),
+        Some(fault) => Arc::new(Faulty { inner, fault }),
+    }
+}
+
+#[derive(Debug)]
+struct Faulty {
+    inner: MemoryBackend,
+    fault: Fault,
+}
+
+impl Faulty {
+    async fn suffer<T>(&self, done: impl Future<Output = Result<T>>) -> Result<T> {
+        match self.fault {
+            Fault::Down => Err(Error::new(ErrorKind::Unavailable, "down")),
+            Fault::Silent => std::future::pending().await,
+            Fault::Slow(by) => {
+                tokio::time::sleep(by).await;
+                done.await
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for Faulty {
+    async fn acquire(&self, request: &AcquireRequest) -> Result<AcquireOutcome> {
+        self.suffer(self.inner.acquire(request)).await
+    }
+
+    async fn renew(&self, request: &RenewRequest) -> Result<RenewOutcome> {
+        self.suffer(self.inner.renew(request)).await
+    }
+
+    async fn release(&self, request: &ReleaseRequest) -> Result<ReleaseOutcome> {
+        self.suffer(self.inner.release(request)).await
+    }
+
+    async fn inspect(&self, key: &Key) -> Result<Option<LockRecord>> {
+        self.suffer(self.inner.inspect(key)).await
+    }
+
+    async fn setup(&self) -> Result<()> {
+        self.suffer(self.inner.setup()).await
+    }
+
+    async fn force_release(&self, key: &Key) -> Result<Vec<Holder>> {
+        self.suffer(self.inner.force_release(key)).await
+    }
+}
+
+/// One of each database that there is.
+pub struct Mixed(Vec<Box<dyn Fixture>>);
+
+impl Mixed {
+    /// `None`: one of them is left out.
+    pub async fn start() -> Option<Self> {
+        let missing = ["mongodb", "dynamodb-local", "dynoxide"].map(servers::without);
+        if missing.contains(&true) {
+            return None;
+        }
+        Some(Self(vec![
+            Box::new(Mongo::at(servers::mongodb_url()).await),
+            Box::new(Dynamo::at(servers::dynamodb_local_url()).await),
+            Box::new(Dynamo::at(servers::dynoxide_url()).await),
+        ]))
+    }
+}
+
+#[async_trait]
+impl Fixture for Mixed {
+    async fn connect(&self) -> Arc<dyn Backend> {
+        let mut members = Vec::new();
+        for member in &self.0 {
+            members.push(member.connect().await);
+        }
+        Arc::new(QuorumBackend::new(members).unwrap())
+    }
+
+    async fn purge(&self, key: &Key) {
+        for member in &self.0 {
+            member.purge(key).await;
+        }
+    }
+
+    fn without(&self) -> &'static [Omission] {
+        &WITHOUT
+    }
+
+    async fn silent(&self) -> Arc<dyn Backend> {
+        let mut members = Vec::new();
+        for member in &self.0 {
+            members.push(member.silent().await);
+        }
+        Arc::new(QuorumBackend::new(members).unwrap())
+    }
+}
