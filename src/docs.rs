@@ -27,6 +27,7 @@ pub mod patterns {
     page!(fair_queue, "../docs/patterns/fair_queue.md");
     page!(leader_election, "../docs/patterns/leader_election.md");
     page!(scheduled_jobs, "../docs/patterns/scheduled_jobs.md");
+    page!(once, "../docs/patterns/once.md");
     page!(several_keys, "../docs/patterns/several_keys.md");
     page!(reentrance, "../docs/patterns/reentrance.md");
 }
