@@ -77,7 +77,8 @@ pub(crate) struct AnyRequest {
     linger: Option<(u32, u64)>,
     slot_done: Option<When>,
     state: Option<u8>,
-    keep: Option<u64>,
+    /// Some days at most.
+    keep: Option<u32>,
 }
 
 impl AnyRequest {
@@ -135,7 +136,7 @@ impl AnyRequest {
         });
         request.slot_done = self.slot_done.map(When::get);
         request.state = self.state.map(|number| Payload::new(&number).unwrap());
-        request.keep = self.keep.map(Duration::from_millis);
+        request.keep = self.keep.map(|ms| Duration::from_millis((ms >> 3).into()));
         request
     }
 
