@@ -9,6 +9,10 @@ pub mod performance {}
 #[doc = include_str!("../docs/safety.md")]
 pub mod safety {}
 
+#[cfg(all(feature = "mongodb", feature = "dynamodb"))]
+#[doc = include_str!("../docs/limits.md")]
+pub mod limits {}
+
 /// A page for each way to use a lock: the shortest code, what happens when things go wrong, what is not guaranteed, and the
 /// traps.
 pub mod patterns {
@@ -27,6 +31,7 @@ pub mod patterns {
     page!(fair_queue, "../docs/patterns/fair_queue.md");
     page!(leader_election, "../docs/patterns/leader_election.md");
     page!(scheduled_jobs, "../docs/patterns/scheduled_jobs.md");
+    page!(once, "../docs/patterns/once.md");
     page!(several_keys, "../docs/patterns/several_keys.md");
     page!(reentrance, "../docs/patterns/reentrance.md");
     page!(fencing, "../docs/patterns/fencing.md");

@@ -232,8 +232,8 @@ impl<M: 'static> Lock<M> {
         let key = plan.request.key.clone();
         // Boxed: it is large, and callers put several side by side.
         let outcome = Box::pin(acquire(&client, plan, wait)).await;
-        let held = outcome.map_err(|error| error.with_operation("acquire").with_key(&key))?;
-        Ok(match held {
+        let taken = outcome.map_err(|error| error.with_operation("acquire").with_key(&key))?;
+        Ok(match taken {
             Taken::Lease(hold) => Taken::Lease(Lease::of(hold)),
             Taken::Skipped(state) => Taken::Skipped(state),
         })

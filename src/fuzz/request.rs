@@ -77,7 +77,8 @@ pub(crate) struct AnyRequest {
     linger: Option<(u32, u64)>,
     slot_done: Option<When>,
     state: Option<u8>,
-    keep: Option<u64>,
+    /// Some days at most.
+    keep: Option<u32>,
     floor: Option<Number>,
     raise: Option<Number>,
     attempt: Option<Number>,
@@ -140,7 +141,7 @@ impl AnyRequest {
         });
         request.slot_done = self.slot_done.map(When::get);
         request.state = self.state.map(|number| Payload::new(&number).unwrap());
-        request.keep = self.keep.map(Duration::from_millis);
+        request.keep = self.keep.map(|ms| Duration::from_millis((ms >> 3).into()));
         request.attempt = self.attempt.map(Number::get);
         request
     }
