@@ -27,6 +27,10 @@ proptest! {
             prop_assert!(matches!(head, "#lock" | "#pk"), "{head} was left behind in {moved}");
         }
         prop_assert_eq!(moved.replace("#lock.", ""), text.replace("#lock.", ""));
+        let ours = heads(&text).into_iter();
+        let ours = ours.filter(|head| !matches!(*head, "#lock" | "#pk"));
+        prop_assert_eq!(heads(&moved).len(), heads(&text).len());
+        prop_assert_eq!(moved.matches("#lock.#").count(), ours.count());
     }
 }
 
