@@ -57,7 +57,13 @@ impl Fixture for Five {
     }
 
     async fn purge(&self, key: &Key) {
-        self.members.iter().for_each(|member| member.purge(key));
+        for (member, fault) in self.members.iter().zip(self.faults) {
+            // Behind whatever is on its way there.
+            if let Some(Fault::Slow(by)) = fault {
+                tokio::time::sleep(2 * by).await;
+            }
+            member.purge(key);
+        }
     }
 
     fn uncertainty(&self) -> Duration {

@@ -25,6 +25,9 @@ use crate::{Error, ErrorKind, Result};
 /// that its own time may be.
 const LEAD: Duration = Duration::from_secs(3);
 
+/// The least time that slower members have when others are in the way.
+const PATIENCE: Duration = Duration::from_millis(20);
+
 /// What becomes of a member's grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
@@ -61,7 +64,7 @@ impl QuorumBackend {
             sent,
         );
         let mut count = Count::ask(self, &Arc::new(asked), &seats);
-        let standing = count.until(end, Tally::standing).await;
+        let standing = count.election(end).await;
         if standing != Standing::Won {
             return count.refuse(standing, end).await;
         }
@@ -119,6 +122,26 @@ impl Count {
             orders,
             refusals: Vec::new(),
             errors: Vec::new(),
+        }
+    }
+
+    /// Counts until there is a majority or can be none. Where others are in the way, whoever has not answered in twice the
+    /// time that the majority took is not waited for.
+    async fn election(&mut self, end: Instant) -> Standing {
+        let start = Instant::now();
+        let contended = |tally: &Tally| match tally.election() {
+            Standing::Open if tally.is_contended() => Standing::Refused,
+            standing => standing,
+        };
+        let standing = self.until(end, contended).await;
+        if self.tally.election() != Standing::Open || standing != Standing::Refused {
+            return standing;
+        }
+        let patience = start.elapsed().max(PATIENCE);
+        let soon = end.min(Instant::now() + patience);
+        match self.until(soon, Tally::election).await {
+            Standing::Short if self.tally.election() == Standing::Open => Standing::Refused,
+            standing => standing,
         }
     }
 
@@ -235,13 +258,11 @@ impl Envoy {
                     let word = self.raise(seat, token).await;
                     self.say(word);
                 }
-                Order::Keep if !self.seats.is_over() => {
+                Order::Keep => {
                     seat.kept |= seat.token.is_some();
                     return true;
                 }
-                Order::Keep | Order::GiveBack => {
-                    return self.give_back(seat).await && stands == Stands::Yes;
-                }
+                Order::GiveBack => return self.give_back(seat).await && stands == Stands::Yes,
                 Order::Wait | Order::Raise(_) => {}
             }
             if self.orders.changed().await.is_err() && *self.orders.borrow() != Order::Keep {
@@ -269,17 +290,15 @@ impl Envoy {
 
     /// Whether certainly nothing is left.
     async fn give_back(&self, seat: &mut Seat) -> bool {
-        if seat.kept && !self.seats.is_over() {
+        if seat.kept {
             // It is part of a lease that an earlier attempt of this acquisition was granted.
             return true;
         }
         let mut release =
             ReleaseRequest::new(&self.request.key, &self.request.owner, &self.request.id);
         release.timeout = self.request.timeout;
-        if !self.seats.is_over() {
-            release.attempt = Some(self.request.seq);
-        }
-        (seat.token, seat.raising, seat.kept) = (None, None, false);
+        release.attempt = Some(self.request.seq);
+        (seat.token, seat.raising) = (None, None);
         seat.given_back = self.request.seq;
         let released = timeout(release.timeout, self.member.release(&release)).await;
         matches!(

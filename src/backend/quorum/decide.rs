@@ -39,9 +39,9 @@ pub(super) enum Standing {
     /// The missing votes decide.
     Open,
     Won,
-    /// No majority, whatever those may have meant that failed.
+    /// There is none, for others hold or the lease is gone.
     Refused,
-    /// No majority, but one might have been if none had failed.
+    /// There is none, for too many failed.
     Short,
 }
 
@@ -85,6 +85,10 @@ impl Tally {
         self.count(|vote| *vote == Vote::Against)
     }
 
+    fn failed(&self) -> usize {
+        self.count(|vote| *vote == Vote::Failed)
+    }
+
     pub(super) fn is_silent(&self, member: usize) -> bool {
         self.votes.get(member) == Some(&Vote::Silent)
     }
@@ -93,18 +97,45 @@ impl Tally {
         self.count(|vote| *vote == Vote::Silent)
     }
 
-    /// Whether there is a majority.
-    pub(super) fn standing(&self) -> Standing {
-        let in_favour = self.in_favour();
-        if in_favour >= self.majority() {
+    /// Whether a majority grants.
+    pub(super) fn election(&self) -> Standing {
+        if self.in_favour() >= self.majority() {
             Standing::Won
-        } else if self.against() > self.votes.len() - self.majority() {
+        } else if self.failed() > self.spare() {
+            Standing::Short
+        } else if self.in_favour() + self.silent() < self.majority() {
+            // Those who refused are to blame: without them there could have been one.
             Standing::Refused
-        } else if in_favour + self.silent() < self.majority() {
+        } else {
+            Standing::Open
+        }
+    }
+
+    /// Whether a majority did what was asked of a lease. That it is gone is for good: so many must say so that it cannot stand
+    /// on a majority, whatever those would say that failed.
+    pub(super) fn upkeep(&self) -> Standing {
+        if self.in_favour() >= self.majority() {
+            Standing::Won
+        } else if self.against() > self.spare() {
+            Standing::Refused
+        } else if self.in_favour() + self.silent() < self.majority()
+            && self.against() + self.silent() <= self.spare()
+        {
             Standing::Short
         } else {
             Standing::Open
         }
+    }
+
+    /// How many may be missing.
+    fn spare(&self) -> usize {
+        self.votes.len() - self.majority()
+    }
+
+    /// Whether a majority has answered and somebody is in the way: those who hold a minority meanwhile should not wait long
+    /// for the rest, or they keep each other out.
+    pub(super) fn is_contended(&self) -> bool {
+        self.against() > 0 && self.votes.len() - self.silent() >= self.majority()
     }
 
     /// Whether a majority has this very token. Members' tokens differ where some missed a grant; until a majority has the

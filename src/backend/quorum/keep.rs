@@ -20,7 +20,7 @@ impl QuorumBackend {
         let seats = self.acquisitions.held(&request.id, request.token, now);
         let ask = |number, member| prolong_at(number, member, seats.clone(), request.clone());
         let (tally, errors) = self.poll(request.timeout, ask).await;
-        match (tally.standing(), tally.renewed(request.ttl)) {
+        match (tally.upkeep(), tally.renewed(request.ttl)) {
             (Standing::Won, Some(validity)) => Ok(RenewOutcome::Renewed(validity)),
             (Standing::Refused, _) => {
                 // By another token it is not this lease that is lost.
@@ -38,7 +38,7 @@ impl QuorumBackend {
         let ask = |number, member| end_at(number, member, seats.clone(), request.clone());
         let (tally, errors) = self.poll(request.timeout, ask).await;
         let (released, gone) = (tally.in_favour(), tally.against());
-        match tally.standing() {
+        match tally.upkeep() {
             Standing::Won => Ok(ReleaseOutcome::Released),
             Standing::Refused => Ok(ReleaseOutcome::NotHeld),
             // It may have stood on a majority, and does not any more.
@@ -67,7 +67,7 @@ impl QuorumBackend {
         }
         let mut tally = Tally::new(self.members.len());
         let mut errors = Vec::new();
-        while tally.standing() == Standing::Open {
+        while tally.upkeep() == Standing::Open {
             let (member, vote) = match timeout_at(end, votes.recv()).await {
                 Ok(Some((member, Ok(vote)))) => (member, vote),
                 Ok(Some((member, Err(error)))) => {

@@ -31,7 +31,7 @@ pub(super) struct Seats {
     pub(super) each: Vec<tokio::sync::Mutex<Seat>>,
     /// The fencing token that was handed out.
     token: AtomicU64,
-    /// Released for good: what is granted from now on ends at once.
+    /// It ended: whoever has not asked yet does not. Who has is waited for by the release, at the seat.
     over: AtomicBool,
 }
 

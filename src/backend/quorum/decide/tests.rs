@@ -36,7 +36,7 @@ fn any_two_majorities_share_a_member() {
 }
 
 #[test]
-fn a_vote_is_decided_as_soon_as_the_missing_ones_cannot_change_it() {
+fn an_election_is_decided_as_soon_as_the_missing_votes_cannot_change_it() {
     use Vote::{Against, Failed, Silent};
     let yes = ballot(1, 1, 10);
     for (votes, standing) in [
@@ -48,19 +48,33 @@ fn a_vote_is_decided_as_soon_as_the_missing_ones_cannot_change_it() {
             [Silent, Silent, Against, Against, Against],
             Standing::Refused,
         ),
-        ([Silent, Failed, Against, Against, Failed], Standing::Short),
-        ([yes, yes, Failed, Against, Against], Standing::Short),
-        ([Failed, Failed, Failed, Silent, Silent], Standing::Short),
-        (
-            [Vote::Done, Vote::Done, Vote::Done, Failed, Failed],
-            Standing::Won,
-        ),
+        // Those that failed are not to blame alone.
+        ([yes, yes, Failed, Failed, Against], Standing::Refused),
+        ([Silent, Silent, Failed, Failed, Against], Standing::Refused),
+        ([yes, yes, Failed, Failed, Silent], Standing::Open),
+        ([Failed, Failed, Failed, Silent, Against], Standing::Short),
     ] {
-        assert_eq!(tally(&votes).standing(), standing, "{votes:?}");
+        assert_eq!(tally(&votes).election(), standing, "{votes:?}");
     }
     // Of an even number, half is not enough to grant, and enough to refuse.
     let half = [yes, yes, Against, Against];
-    assert_eq!(tally(&half).standing(), Standing::Refused);
+    assert_eq!(tally(&half).election(), Standing::Refused);
+}
+
+#[test]
+fn a_lease_is_gone_when_so_many_say_so_that_it_cannot_stand_on_a_majority() {
+    use Vote::{Against, Done, Failed, Silent};
+    for (votes, standing) in [
+        ([Silent, Silent, Silent, Silent, Silent], Standing::Open),
+        ([Done, Done, Done, Silent, Against], Standing::Won),
+        ([Against, Against, Against, Silent, Done], Standing::Refused),
+        ([Against, Against, Failed, Failed, Silent], Standing::Open),
+        ([Against, Against, Failed, Failed, Failed], Standing::Short),
+        ([Done, Done, Against, Against, Failed], Standing::Short),
+        ([Failed, Failed, Failed, Silent, Silent], Standing::Short),
+    ] {
+        assert_eq!(tally(&votes).upkeep(), standing, "{votes:?}");
+    }
 }
 
 #[test]
@@ -141,4 +155,17 @@ fn nothing_is_worth_more_than_its_drift() {
         tally(&votes).renewed(ttl()).unwrap().valid_for,
         Duration::ZERO
     );
+}
+
+#[test]
+fn it_is_contended_once_a_majority_answered_and_one_refused() {
+    use Vote::{Against, Failed, Silent};
+    let yes = ballot(1, 1, 10);
+    for (votes, contended) in [
+        ([Against, Against, Silent, Silent, Silent], false),
+        ([Against, yes, Failed, Silent, Silent], true),
+        ([yes, yes, Failed, Failed, Silent], false),
+    ] {
+        assert_eq!(tally(&votes).is_contended(), contended, "{votes:?}");
+    }
 }

@@ -71,6 +71,23 @@ async fn a_release_ends_what_a_slow_member_grants_later() {
     assert_eq!(scene.standing(&request).await, 0);
 }
 
+/// Whatever its tasks are at by then: what ends it is the release that the caller sent.
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_released_at_once_leaves_its_minimum_hold() {
+    let scene = Scene::of(3);
+    let request = exclusive();
+    granted(&scene.quorum, &request).await;
+    let mut release = ending(&request);
+    release.linger = Some(crate::Linger {
+        ttl: request.ttl,
+        left: TTL,
+    });
+    scene.quorum.release(&release).await.unwrap();
+    settle().await;
+    let outcome = scene.quorum.acquire(&exclusive()).await.unwrap();
+    assert!(matches!(outcome, AcquireOutcome::Held(_)), "{outcome:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_release_says_what_most_members_say() {
     let scene = Scene::of(5);
