@@ -1,5 +1,7 @@
 //! Guarded calls to MongoDB.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use doclock::fence::Guarded;
 use doclock::fence::mongodb::MongoFence;
@@ -7,9 +9,12 @@ use doclock::{ErrorKind, Lease, LockClient, MemoryBackend};
 use mongodb::bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use mongodb::options::{FindOneAndUpdateOptions, IndexOptions, UpdateOptions};
 use mongodb::{Collection, IndexModel};
+use tokio::time::timeout;
 
 use super::{lost, old_and_new};
 use crate::mongodb::fixture::Fixture;
+use crate::support::replica_set::ReplicaSet;
+use crate::support::servers;
 
 /// A collection of the data's own, through a client whose commands are counted.
 struct Data {
@@ -398,8 +403,7 @@ async fn a_document_that_appears_meanwhile_is_written_after_all() -> Result<()> 
     let insert = move || {
         let thread = std::thread::spawn(move || {
             tokio::runtime::Runtime::new()?.block_on(async {
-                let client =
-                    mongodb::Client::with_uri_str(crate::support::servers::mongodb_url()).await?;
+                let client = mongodb::Client::with_uri_str(servers::mongodb_url()).await?;
                 let (database, collection) = name.split_once('.').context("no dot")?;
                 let raw = client.database(database).collection::<Document>(collection);
                 raw.insert_one(doc! { "_id": "new" }).await?;
@@ -430,5 +434,29 @@ async fn guarded_calls_can_be_spawned() -> Result<()> {
     let items = data.items.clone();
     let task = tokio::spawn(async move { write(&items, &lease, "update", "other").await });
     assert!(task.await??);
+    Ok(())
+}
+
+/// What only the primary has confirmed refuses as well, though no majority read shows it.
+#[tokio::test]
+async fn a_newer_token_counts_before_a_majority_has_it() -> Result<()> {
+    if servers::without("mongodb") {
+        return Ok(());
+    }
+    let set = ReplicaSet::start(3).await?;
+    let primary = set.primary().await?;
+    for node in (0..3).filter(|node| *node != primary) {
+        let stop = doc! { "configureFailPoint": "stopReplProducer", "mode": "alwaysOn" };
+        set.command(node, stop).await?;
+    }
+    let url = format!("{}&w=1", set.url());
+    let client = mongodb::Client::with_uri_str(url).await?;
+    let items = client.database("test").collection::<Document>("items");
+    let locks = LockClient::new(MemoryBackend::new());
+    let (old, new) = old_and_new(&locks, "k").await?;
+    assert!(write(&items, &new, "upsert", "one").await?);
+    // A majority read would wait for the others.
+    let late = write(&items, &old, "update", "one");
+    assert!(!timeout(Duration::from_mins(1), late).await??);
     Ok(())
 }
