@@ -259,7 +259,7 @@ pub fn renew(now: Timestamp) -> impl Strategy<Value = (Option<LockRecord>, Renew
         any::<bool>(),
     );
     let owner = option::weighted(0.05, claimant());
-    let raise = option::weighted(0.4, 0_usize..6);
+    let raise = option::weighted(0.5, 0_usize..6);
     let other = (owner, raise);
     (option::weighted(0.95, record(now)), request, fits, other).prop_map(
         |(record, request, (mode, ahead, token, restamp), (owner, raise))| {
@@ -283,11 +283,9 @@ pub fn renew(now: Timestamp) -> impl Strategy<Value = (Option<LockRecord>, Renew
             };
             let mut request = RenewRequest::new(&request, token, (seq + ahead).saturating_sub(1));
             request.restamp = restamp;
-            let about = [seen.token, token];
-            let raises = about
-                .into_iter()
-                .flat_map(|token| [token, token + 1, token + 1000]);
-            request.raise_token = raise.and_then(|which| raises.clone().nth(which));
+            let last = seen.token;
+            let raises = [last, last, last, last + 1, last + 1000, token];
+            request.raise_token = raise.map(|which| raises[which]);
             (record, request)
         },
     )

@@ -6,6 +6,8 @@ mod error;
 mod inspect;
 mod keep;
 mod merge;
+#[cfg(test)]
+mod model;
 mod seat;
 
 use std::fmt;
