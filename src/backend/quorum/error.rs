@@ -31,3 +31,6 @@ pub(super) fn short(tally: &Tally, errors: Vec<Error>, no_effect: bool) -> Error
         None => error,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,9 @@ use crate::{Holder, LockRecord, Timestamp};
 pub(super) fn contention(mut refusals: Vec<Contention>, missing: usize) -> Option<Contention> {
     let ends = |refusal: &Contention| matches!(refusal.reason, Reason::Closed | Reason::Replaced);
     refusals.sort_by_key(|refusal| (ends(refusal), refusal.free_in));
-    let decisive = missing.clamp(1, refusals.len().max(1)) - 1;
+    let decisive = missing
+        .checked_sub(1)?
+        .min(refusals.len().saturating_sub(1));
     let mut told = refusals.into_iter().nth(decisive)?;
     // Members come free one by one: never zero, which would be a busy wait.
     told.free_in = told.free_in.max(Duration::from_millis(1));
@@ -69,3 +71,6 @@ fn newest_of(standing: &[&Holder]) -> Option<Holder> {
         .min_by_key(|holder| holder.expires_at)
         .map(|holder| (*holder).clone())
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,6 +71,20 @@ async fn a_release_ends_what_a_slow_member_grants_later() {
     assert_eq!(scene.standing(&request).await, 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_task_that_comes_to_its_turn_after_the_release_asks_no_more() {
+    let scene = Scene::of(3);
+    let request = exclusive();
+    let now = scene.quorum.clock.now();
+    let seats = scene.quorum.acquisitions.enter(&request.id, 3, TTL, now);
+    let busy = seats.each[2].lock().await;
+    granted(&scene.quorum, &request).await;
+    released(&scene.quorum, &request).await;
+    drop(busy);
+    settle().await;
+    assert_eq!(scene.members[2].requests(), 1, "the release");
+}
+
 /// Whatever its tasks are at by then: what ends it is the release that the caller sent.
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_is_released_at_once_leaves_its_minimum_hold() {

@@ -53,6 +53,8 @@ pub(super) enum Fault {
     Late(Duration),
     /// Renewals only are refused at once, without effect.
     RenewsNot,
+    /// Renewals only never arrive.
+    RenewsSilent,
     /// Releases only never arrive.
     ReleasesNot,
 }
@@ -142,6 +144,7 @@ impl Backend for Faulty {
         let (inner, request) = (self.inner(), request.clone());
         let fault = match self.fault() {
             Some(Fault::RenewsNot) => Some(Fault::Down),
+            Some(Fault::RenewsSilent) => Some(Fault::Silent),
             fault => fault,
         };
         self.apply(fault, async move { inner.renew(&request).await })

@@ -68,28 +68,93 @@ async fn members_that_are_asked_for_the_same_token_need_no_second_request() {
 
 #[tokio::test(start_paused = true)]
 async fn a_token_that_no_majority_takes_is_not_handed_out() {
-    let scene = scene_at(&[10, 5, 1]).await;
-    scene.only(&[1, 2], Fault::RenewsNot);
-    let request = exclusive();
-    let error = scene.quorum.acquire(&request).await.unwrap_err();
-    assert!(error.is_retryable(), "{error}");
-    settle().await;
-    assert_eq!(scene.standing(&request).await, 0);
+    for fault in [Fault::RenewsNot, Fault::RenewsSilent] {
+        let scene = scene_at(&[10, 5, 1]).await;
+        scene.only(&[1, 2], fault);
+        let request = exclusive();
+        let error = scene.quorum.acquire(&request).await.unwrap_err();
+        assert!(error.is_retryable(), "{fault:?}: {error}");
+        tokio::time::sleep(TTL / 2).await;
+        assert_eq!(scene.standing(&request).await, 0, "{fault:?}");
+    }
 }
 
-/// A member whose answer to the raise was lost is renewed by the one token or the other.
+/// A member that granted when the lease was handed out already has a token of its own.
 #[tokio::test(start_paused = true)]
 async fn a_lease_is_renewed_by_the_token_that_each_member_has() {
-    let scene = scene_at(&[10, 5, 5, 5, 1]).await;
+    let late = Duration::from_millis(300);
+    let scene = scene_at(&[10, 5, 5]).await;
+    scene.only(&[2], Fault::Late(late));
     let request = exclusive();
     let grant = granted(&scene.quorum, &request).await;
-    settle().await;
-    assert_eq!(grant.token, 11);
-    for (seq, down) in [(2, [0, 1]), (3, [2, 3]), (4, [1, 4])] {
-        scene.only(&down, Fault::Down);
+    tokio::time::sleep(late * 2).await;
+    assert_eq!(tokens(&scene).await, [11, 11, 6]);
+    for (seq, down) in [(2, 0), (3, 1), (4, 2)] {
+        scene.only(&[down], Fault::Down);
         let outcome = renewed(&scene.quorum, &request, grant.token, seq).await;
         assert!(matches!(outcome, RenewOutcome::Renewed(_)), "{outcome:?}");
     }
+}
+
+/// Whether the member that took the token said so or not.
+#[tokio::test(start_paused = true)]
+async fn a_member_that_may_have_taken_the_token_is_renewed_by_both() {
+    for taken in [false, true] {
+        let scene = scene_at(&[10, 5, 5]).await;
+        scene.only(&[2], Fault::RenewsSilent);
+        let request = exclusive();
+        let grant = granted(&scene.quorum, &request).await;
+        assert_eq!(tokens(&scene).await, [11, 11, 6]);
+        tokio::time::sleep(request.timeout * 2).await;
+        if taken {
+            let mut raise = RenewRequest::new(&request, 6, 1);
+            raise.raise_token = Some(11);
+            scene.members[2].inner().renew(&raise).await.unwrap();
+        }
+        scene.only(&[0], Fault::Down);
+        let outcome = renewed(&scene.quorum, &request, grant.token, 2).await;
+        assert!(matches!(outcome, RenewOutcome::Renewed(_)), "{outcome:?}");
+        assert_eq!(tokens(&scene).await, [11, 11, 11]);
+    }
+}
+
+/// One is granted first here and the other there, and the greatest token of each is the same. Nobody gets it twice.
+#[tokio::test(start_paused = true)]
+async fn two_sharers_never_have_the_same_token() {
+    let ms = Duration::from_millis;
+    let scene = Scene::of(3);
+    scene.members[2].suffer(Some(Fault::Down));
+    scene.members[1].suffer(Some(Fault::Late(ms(100))));
+    let one = request(Mode::Shared);
+    let first = async { scene.quorum.acquire(&one).await.ok() };
+    let second = async {
+        tokio::time::sleep(ms(1)).await;
+        scene.members[0].suffer(Some(Fault::Late(ms(50))));
+        scene.members[1].suffer(None);
+        let (other, two) = (scene.other(), request(Mode::Shared));
+        let acquired = async { other.acquire(&two).await.ok() };
+        let later = async {
+            tokio::time::sleep(ms(1)).await;
+            scene.members[1].suffer(Some(Fault::Late(ms(200))));
+        };
+        tokio::join!(acquired, later).0
+    };
+    let (one, two) = tokio::join!(first, second);
+    let tokens = [one, two].map(|outcome| match outcome {
+        Some(AcquireOutcome::Granted(grant)) => Some(grant.token),
+        _ => None,
+    });
+    assert!(tokens[0].is_none() || tokens[0] != tokens[1], "{tokens:?}");
+    assert_eq!(
+        scene.members[0]
+            .inner()
+            .inspect(&Key::new("k").unwrap())
+            .await
+            .unwrap()
+            .unwrap()
+            .token,
+        2
+    );
 }
 
 /// What happens in one step.
@@ -111,6 +176,7 @@ fn step(members: usize) -> impl Strategy<Value = Step> {
         1 => Just(Some(Fault::Late(Duration::from_millis(400)))),
         1 => Just(Some(Fault::Late(Duration::from_millis(1400)))),
         1 => Just(Some(Fault::RenewsNot)),
+        1 => Just(Some(Fault::RenewsSilent)),
         1 => Just(Some(Fault::ReleasesNot)),
     ];
     (mode, vec(fault, members), 0_u8..3).prop_map(|(mode, faults, then)| Step {

@@ -1,0 +1,26 @@
+use super::*;
+
+fn of(kinds: &[ErrorKind], no_effect: bool) -> Error {
+    let errors = kinds.iter().map(|kind| Error::new(*kind, "secret"));
+    short(&Tally::new(3), errors.collect(), no_effect)
+}
+
+#[test]
+fn what_may_pass_is_tried_again_and_what_cannot_is_told() {
+    use ErrorKind::{OutcomeUnknown, PermissionDenied, Throttled, Unavailable};
+    for (kinds, no_effect, told) in [
+        (
+            &[PermissionDenied, PermissionDenied][..],
+            true,
+            PermissionDenied,
+        ),
+        (&[PermissionDenied, Unavailable], true, Unavailable),
+        (&[Throttled, Throttled], true, Unavailable),
+        (&[Unavailable], false, OutcomeUnknown),
+        (&[], true, Unavailable),
+    ] {
+        let error = of(kinds, no_effect);
+        assert_eq!(error.kind(), told, "{kinds:?}");
+        assert!(!error.to_string().contains("secret"), "told by the source");
+    }
+}
