@@ -1,6 +1,7 @@
 //! The public suite, on every backend and every server that there is for it.
 
 pub mod dynamodb;
+mod mixed;
 pub mod mongodb;
 mod quorum;
 
@@ -13,8 +14,9 @@ use doclock::conformance::{Fixture, Omission};
 use doclock::{Backend, Key, MemoryBackend};
 
 use self::dynamodb::Dynamo;
+use self::mixed::Mixed;
 use self::mongodb::Mongo;
-use self::quorum::{Fault, Five, Mixed};
+use self::quorum::{Fault, Five};
 use crate::support::servers;
 
 doclock::conformance_tests!(memory, Memory(MemoryBackend::new()));

@@ -145,6 +145,11 @@ pub enum Omission {
     Damage,
     /// There is no server that could fall silent.
     Silence,
+    /// Of several who ask for a free key at the same moment none need be granted: they may refuse each other, and ask
+    /// again.
+    FirstTry,
+    /// The store collects no records: they have no [`LockRecord::purge_at`](crate::LockRecord::purge_at).
+    Purge,
     /// [`Mode::Permit`](crate::Mode::Permit) is not offered. An acquire must say
     /// [`Unsupported`](crate::ErrorKind::Unsupported), then, as for all that follow.
     Permits,

@@ -1,4 +1,4 @@
-//! A majority of several stores: in memory, with members that fail, and of every kind.
+//! A majority of five stores in memory, some of which fail.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +11,10 @@ use doclock::{
     Result,
 };
 
-use super::dynamodb::Dynamo;
-use super::mongodb::Mongo;
-use crate::support::servers;
-
-const WITHOUT: [Omission; 6] = [
+pub const WITHOUT: [Omission; 7] = [
     Omission::List,
     Omission::Damage,
+    Omission::FirstTry,
     Omission::Permits,
     Omission::Queues,
     Omission::Slots,
@@ -131,52 +128,5 @@ impl Backend for Faulty {
 
     async fn force_release(&self, key: &Key) -> Result<Vec<Holder>> {
         self.suffer(self.inner.force_release(key)).await
-    }
-}
-
-/// One of each database that there is.
-pub struct Mixed(Vec<Box<dyn Fixture>>);
-
-impl Mixed {
-    /// `None`: one of them is left out.
-    pub async fn start() -> Option<Self> {
-        let missing = ["mongodb", "dynamodb-local", "dynoxide"].map(servers::without);
-        if missing.contains(&true) {
-            return None;
-        }
-        Some(Self(vec![
-            Box::new(Mongo::at(servers::mongodb_url()).await),
-            Box::new(Dynamo::at(servers::dynamodb_local_url()).await),
-            Box::new(Dynamo::at(servers::dynoxide_url()).await),
-        ]))
-    }
-}
-
-#[async_trait]
-impl Fixture for Mixed {
-    async fn connect(&self) -> Arc<dyn Backend> {
-        let mut members = Vec::new();
-        for member in &self.0 {
-            members.push(member.connect().await);
-        }
-        Arc::new(QuorumBackend::new(members).unwrap())
-    }
-
-    async fn purge(&self, key: &Key) {
-        for member in &self.0 {
-            member.purge(key).await;
-        }
-    }
-
-    fn without(&self) -> &'static [Omission] {
-        &WITHOUT
-    }
-
-    async fn silent(&self) -> Arc<dyn Backend> {
-        let mut members = Vec::new();
-        for member in &self.0 {
-            members.push(member.silent().await);
-        }
-        Arc::new(QuorumBackend::new(members).unwrap())
     }
 }

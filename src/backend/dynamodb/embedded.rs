@@ -129,7 +129,8 @@ impl Expression {
     /// The same over the map `#lock` instead of the item.
     pub(super) fn moved(&self, attribute: &str) -> Self {
         let mut moved = self.clone();
-        moved.update = moved_paths(&self.update.replace(PURGE, ""));
+        let [last, first] = [format!(", {PURGE}"), format!("{PURGE}, ")];
+        moved.update = moved_paths(&self.update.replace(&last, "").replace(&first, ""));
         moved.condition = moved_paths(&self.condition);
         moved.name("lock", attribute)
     }

@@ -43,7 +43,7 @@ const MINE: &str = "#holders.#me.#id = :id AND #holders.#me.#owner = :owner \
     AND (attribute_not_exists(#holders.#me.#data) OR attribute_type(#holders.#me.#data, :text))";
 
 /// What every grant and renewal writes of the record's end. Where nothing is collected, it is left out.
-pub(super) const PURGE: &str = ", #purge_at = if_not_exists(#pinned, :purge)";
+pub(super) const PURGE: &str = "#purge_at = if_not_exists(#pinned, :purge)";
 
 /// The token that follows on the record's.
 pub(super) const NEXT: &str = "#token + :one";

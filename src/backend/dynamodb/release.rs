@@ -9,7 +9,7 @@ use crate::{Claimant, LockRecord, Owner, Result};
 
 use super::DynamoBackend;
 use super::acquire::is_verified;
-use super::expression::Expression;
+use super::expression::{Expression, PURGE};
 use super::grant::mine;
 use super::record::{holder_entry, linger_key, millis, seconds, text};
 use super::renew::{TRIES, changed_too_often};
@@ -99,9 +99,7 @@ fn ending(request: &ReleaseRequest, standing: &Standing, time: &ServerTime) -> E
     }
     if let Some(keep) = request.kept() {
         let purge_at = time.stamp.saturating_add(keep);
-        expression = expression
-            .set("#purge_at = if_not_exists(#pinned, :purge)")
-            .value("purge", seconds(purge_at));
+        expression = expression.set(PURGE).value("purge", seconds(purge_at));
     }
     expression
 }

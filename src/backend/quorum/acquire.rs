@@ -68,11 +68,7 @@ impl QuorumBackend {
         if standing != Standing::Won {
             return count.refuse(standing, end).await;
         }
-        let token = count.tally.token();
-        if count.tally.agreement(token) != Standing::Won {
-            count.order(Order::Raise(token));
-            count.until(end, |tally| tally.agreement(token)).await;
-        }
+        let token = count.agree(end).await;
         let validity = count.tally.validity(token, request.ttl);
         let elapsed = self.clock.now().at_most_since(sent);
         match validity {
@@ -142,6 +138,25 @@ impl Count {
         match self.until(soon, Tally::election).await {
             Standing::Short if self.tally.election() == Standing::Open => Standing::Refused,
             standing => standing,
+        }
+    }
+
+    /// Has the token raised to the greatest, until a majority has that one or cannot: the greatest of all that are heard
+    /// meanwhile.
+    async fn agree(&mut self, end: Instant) -> u64 {
+        loop {
+            let token = self.tally.token();
+            if self.tally.agreement(token) != Standing::Open {
+                return token;
+            }
+            self.order(Order::Raise(token));
+            let settled = |tally: &Tally| match tally.agreement(token) {
+                Standing::Open if tally.token() > token => Standing::Refused,
+                standing => standing,
+            };
+            if self.until(end, settled).await != Standing::Refused {
+                return token;
+            }
         }
     }
 

@@ -177,6 +177,9 @@ impl Model for Check {
             Property::always(ONE, |_, world: &World| world.believers() <= 1),
             Property::always(GROW, |_, world: &World| !world.regressed),
             Property::always(VALID, |_, world: &World| !world.spent),
+            Property::always(ENDS, |_, world: &World| {
+                !world.clients.iter().any(Client::is_stuck)
+            }),
             Property::sometimes("two are granted", |_, world: &World| {
                 world
                     .clients
@@ -198,7 +201,8 @@ impl Model for Check {
 const ONE: &str = "one believes that it holds";
 const GROW: &str = "tokens grow";
 const VALID: &str = "a lease is valid when it is handed out";
-const INVARIANTS: [&str; 3] = [ONE, GROW, VALID];
+const ENDS: &str = "whoever waits will be answered";
+const INVARIANTS: [&str; 4] = [ONE, GROW, VALID, ENDS];
 
 impl Check {
     fn deliver(&self, world: &mut World, c: usize, m: usize) {

@@ -95,6 +95,13 @@ impl Client {
             || self.seats.iter().any(|seat| seat.link.is_request())
     }
 
+    /// No answer that it waits for can come.
+    pub(super) fn is_stuck(&self) -> bool {
+        matches!(self.order, Order::Wait | Order::Raise(_))
+            && !self.over
+            && !self.seats.iter().any(|seat| seat.link.is_request())
+    }
+
     pub(super) fn holds(&self) -> bool {
         self.until.is_some() && !self.over
     }
@@ -236,15 +243,16 @@ impl Check {
             _ => None,
         };
         let is_newest = client.seats[m].asked == client.seq;
-        let was_raising = matches!(link, Link::Raising(..));
         if is_newest {
             client.tally.vote(m, vote.unwrap_or(Vote::Failed));
             self.decide(world, c);
         }
         let client = &mut world.clients[c];
-        match client.order {
-            // It failed, and waits for what becomes of the rest.
-            Order::Raise(_) if was_raising => client.seats[m].link = Link::Waiting,
+        match (client.order, link) {
+            // Done or failed, it waits for what becomes of the rest.
+            (Order::Raise(to), Link::Raising(_, _, asked)) if asked == to => {
+                client.seats[m].link = Link::Waiting;
+            }
             _ => client.obey(m, stands),
         }
     }
@@ -262,7 +270,13 @@ impl Check {
                 }
                 Standing::Refused | Standing::Short => Order::GiveBack,
             },
-            Order::Raise(token) => self.agreed(world, c, token),
+            Order::Raise(token) => {
+                let tally = &client.tally;
+                let follows = self.bug != Some(Bug::RaisesToTheFirst);
+                let is_passed = tally.agreement(token) == Standing::Open && follows;
+                let token = if is_passed { tally.token() } else { token };
+                self.agreed(world, c, token)
+            }
             Order::Keep | Order::GiveBack => return,
         };
         let client = &mut world.clients[c];

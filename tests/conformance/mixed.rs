@@ -1,0 +1,157 @@
+//! A majority of three stores: one of each database that there is.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use doclock::conformance::{Fixture, Omission};
+use doclock::{
+    AcquireOutcome, AcquireRequest, Backend, Holder, Key, LockRecord, QuorumBackend,
+    ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest, Result,
+};
+use tokio::sync::watch;
+
+use super::dynamodb::Dynamo;
+use super::mongodb::Mongo;
+use super::quorum::WITHOUT;
+use crate::support::servers;
+
+pub struct Mixed {
+    members: Vec<Box<dyn Fixture>>,
+    flight: Flight,
+}
+
+impl Mixed {
+    /// `None`: one of them is left out.
+    pub async fn start() -> Option<Self> {
+        let missing = ["mongodb", "dynamodb-local", "dynoxide"].map(servers::without);
+        if missing.contains(&true) {
+            return None;
+        }
+        Some(Self {
+            members: vec![
+                Box::new(Mongo::at(servers::mongodb_url()).await),
+                Box::new(Dynamo::at(servers::dynamodb_local_url()).await),
+                Box::new(Dynamo::at(servers::dynoxide_url()).await),
+            ],
+            flight: Flight::default(),
+        })
+    }
+}
+
+#[async_trait]
+impl Fixture for Mixed {
+    async fn connect(&self) -> Arc<dyn Backend> {
+        let mut members: Vec<Arc<dyn Backend>> = Vec::new();
+        for member in &self.members {
+            members.push(Arc::new(Watched {
+                inner: member.connect().await,
+                flight: self.flight.clone(),
+                is_whole: false,
+            }));
+        }
+        Arc::new(Watched {
+            inner: Arc::new(QuorumBackend::new(members).unwrap()),
+            flight: self.flight.clone(),
+            is_whole: true,
+        })
+    }
+
+    async fn purge(&self, key: &Key) {
+        self.flight.landed().await;
+        for member in &self.members {
+            member.purge(key).await;
+        }
+    }
+
+    fn without(&self) -> &'static [Omission] {
+        &WITHOUT
+    }
+
+    async fn silent(&self) -> Arc<dyn Backend> {
+        let mut members = Vec::new();
+        for member in &self.members {
+            members.push(member.silent().await);
+        }
+        Arc::new(QuorumBackend::new(members).unwrap())
+    }
+}
+
+/// How many requests are under way to members: a majority answers before the slowest member has.
+#[derive(Clone, Debug)]
+struct Flight(watch::Sender<usize>);
+
+impl Default for Flight {
+    fn default() -> Self {
+        Self(watch::Sender::new(0))
+    }
+}
+
+impl Flight {
+    async fn landed(&self) {
+        let mut flying = self.0.subscribe();
+        let mut looks = 0;
+        while looks < 3 {
+            flying.wait_for(|flying| *flying == 0).await.unwrap();
+            // Who waited for one that has landed takes off now.
+            tokio::task::yield_now().await;
+            looks = if *flying.borrow() == 0 { looks + 1 } else { 0 };
+        }
+    }
+}
+
+struct Flying(Flight);
+
+impl Drop for Flying {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|flying| *flying -= 1);
+    }
+}
+
+/// A member whose requests are counted, or the whole, which is looked at when none is under way.
+#[derive(Debug)]
+struct Watched {
+    inner: Arc<dyn Backend>,
+    flight: Flight,
+    is_whole: bool,
+}
+
+impl Watched {
+    async fn counted<T>(&self, done: impl Future<Output = T>) -> T {
+        if self.is_whole {
+            return done.await;
+        }
+        self.flight.0.send_modify(|flying| *flying += 1);
+        let _flying = Flying(self.flight.clone());
+        done.await
+    }
+}
+
+#[async_trait]
+impl Backend for Watched {
+    async fn acquire(&self, request: &AcquireRequest) -> Result<AcquireOutcome> {
+        self.counted(self.inner.acquire(request)).await
+    }
+
+    async fn renew(&self, request: &RenewRequest) -> Result<RenewOutcome> {
+        self.counted(self.inner.renew(request)).await
+    }
+
+    async fn release(&self, request: &ReleaseRequest) -> Result<ReleaseOutcome> {
+        self.counted(self.inner.release(request)).await
+    }
+
+    async fn inspect(&self, key: &Key) -> Result<Option<LockRecord>> {
+        if self.is_whole {
+            self.flight.landed().await;
+        }
+        self.counted(self.inner.inspect(key)).await
+    }
+
+    async fn setup(&self) -> Result<()> {
+        self.counted(self.inner.setup()).await
+    }
+
+    async fn force_release(&self, key: &Key) -> Result<Vec<Holder>> {
+        self.counted(self.inner.force_release(key)).await
+    }
+}
