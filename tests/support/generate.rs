@@ -277,8 +277,8 @@ pub fn renew(now: Timestamp) -> impl Strategy<Value = (Option<LockRecord>, Renew
             let mut request = AcquireRequest::new(&key, &owner, mode.unwrap_or(seen.mode), ttl);
             request.id = claimant.id;
             let token = match token {
-                0 => 1,
-                1 | 2 => seen.token,
+                0 | 1 => 1,
+                2 => seen.token,
                 _ => held.unwrap_or(seen.token),
             };
             let mut request = RenewRequest::new(&request, token, (seq + ahead).saturating_sub(1));
