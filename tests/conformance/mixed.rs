@@ -1,5 +1,6 @@
 //! A majority of three stores: one of each database that there is.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -76,34 +77,53 @@ impl Fixture for Mixed {
     }
 }
 
-/// How many requests are under way to members: a majority answers before the slowest member has.
+/// The requests that are under way to members: a majority answers before the slowest member has.
 #[derive(Clone, Debug)]
-struct Flight(watch::Sender<usize>);
+struct Flight(watch::Sender<Aloft>);
+
+#[derive(Debug, Default)]
+struct Aloft {
+    next: u64,
+    numbers: BTreeSet<u64>,
+}
 
 impl Default for Flight {
     fn default() -> Self {
-        Self(watch::Sender::new(0))
+        Self(watch::Sender::new(Aloft::default()))
     }
 }
 
 impl Flight {
+    fn start(&self) -> Flying {
+        let mut number = 0;
+        self.0.send_modify(|aloft| {
+            number = aloft.next;
+            aloft.next += 1;
+            aloft.numbers.insert(number);
+        });
+        Flying(self.clone(), number)
+    }
+
+    /// All that are under way now have landed, and what follows at once on each.
     async fn landed(&self) {
-        let mut flying = self.0.subscribe();
-        let mut looks = 0;
-        while looks < 3 {
-            flying.wait_for(|flying| *flying == 0).await.unwrap();
+        for _ in 0..3 {
+            let mut aloft = self.0.subscribe();
+            let mine = aloft.borrow().next;
+            let is_clear = |aloft: &Aloft| aloft.numbers.first().is_none_or(|first| *first >= mine);
+            aloft.wait_for(is_clear).await.unwrap();
             // Who waited for one that has landed takes off now.
             tokio::task::yield_now().await;
-            looks = if *flying.borrow() == 0 { looks + 1 } else { 0 };
         }
     }
 }
 
-struct Flying(Flight);
+struct Flying(Flight, u64);
 
 impl Drop for Flying {
     fn drop(&mut self) {
-        self.0.0.send_modify(|flying| *flying -= 1);
+        self.0.0.send_modify(|aloft| {
+            aloft.numbers.remove(&self.1);
+        });
     }
 }
 
@@ -120,8 +140,7 @@ impl Watched {
         if self.is_whole {
             return done.await;
         }
-        self.flight.0.send_modify(|flying| *flying += 1);
-        let _flying = Flying(self.flight.clone());
+        let _flying = self.flight.start();
         done.await
     }
 }
