@@ -17,8 +17,9 @@ pub(super) const LONG: Duration = Duration::from_mins(2);
 pub(super) const SHORT: Duration = Duration::from_millis(600);
 /// What a busy machine may add to any wait.
 const SLOW_MACHINE: Duration = Duration::from_secs(30);
-/// Between two looks.
+/// Between two looks, at first and after many: a crowd that asks in vain must leave room for the one that holds.
 const PAUSE: Duration = Duration::from_millis(25);
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
 /// A key that nobody else has, and a handle on the store.
 pub(super) struct Scene<'a> {
@@ -279,13 +280,15 @@ pub(super) async fn eventually<T>(
 ) -> T {
     let bound = bound + SLOW_MACHINE;
     let start = Instant::now();
+    let mut pause = PAUSE;
     loop {
         if let Some(answer) = look().await {
             return answer;
         }
         let elapsed = start.elapsed();
         assert!(elapsed < bound, "waited {elapsed:?} in vain: {what}");
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 5 / 4).min(LONGEST_PAUSE);
     }
 }
 
