@@ -7,7 +7,9 @@ mod corrupt;
 mod ids;
 mod losing;
 mod requests;
+mod sizes;
 mod together;
+mod transactions;
 
 use doclock::{Error, ErrorKind};
 
