@@ -2,9 +2,11 @@
 
 mod answers;
 mod bank;
+pub mod clerk;
 mod conformance;
 mod corrupt;
 mod ids;
+mod killed;
 mod losing;
 mod requests;
 mod sizes;
