@@ -2,12 +2,16 @@
 
 mod answers;
 mod bank;
+pub mod clerk;
 mod conformance;
 mod corrupt;
 mod ids;
+mod killed;
 mod losing;
 mod requests;
+mod sizes;
 mod together;
+mod transactions;
 
 use doclock::{Error, ErrorKind};
 

@@ -171,6 +171,18 @@ fn no_document() -> Error {
     )
 }
 
+/// A lock inside of a document is for one holder at a time who reads and writes it, and no schedule or change of mode.
+#[cfg(any(feature = "mongodb", feature = "dynamodb"))]
+fn check_inside(request: &AcquireRequest) -> Result<()> {
+    if request.slot.is_none() && request.replaces.is_none() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        "the lock of a document has no scheduled runs, and does not change its mode: take a lock of its own",
+    ))
+}
+
 /// A token that cannot be raised to what was asked for.
 fn passed() -> Error {
     Error::new(

@@ -129,7 +129,8 @@ impl Store for InTable {
         }
         if sort.is_some() != id.sort.is_some() {
             return Err(invalid(
-                "a key has a value for the sort key if the table has one, and only then: name it with `sort_key`, and                  lock a pair of values",
+                "a key has a value for the sort key if the table has one, and only then: name it with `sort_key`, and \
+                 lock a pair of values",
             ));
         }
         let json = key_json(&id.partition, id.sort.as_ref());

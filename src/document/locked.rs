@@ -61,7 +61,8 @@ impl<S: Store> LockedDocument<S> {
     /// [`ErrorKind::InvalidInput`] for an update that can never work, such as one of the lock itself; before any request.
     /// [`ErrorKind::LeaseLost`] if the lock is not held any more: nothing was written. [`ErrorKind::ConditionFailed`] if
     /// the update came with a condition that is not met: nothing was written either. [`ErrorKind::OutcomeUnknown`] if the
-    /// answer was lost: it is not sent again, for an increment would count twice.
+    /// answer was lost: it is not sent again, for an increment would count twice. [`ErrorKind::Other`] with a source for
+    /// what the database refuses; and for what is not of the caller's type any more once it is written.
     pub async fn update(&mut self, update: S::Update) -> Result<()> {
         let updated = self.try_update(&update).await;
         updated.map_err(|error| error.with_operation("update").with_key(self.lease.key()))

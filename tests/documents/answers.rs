@@ -1,5 +1,7 @@
 //! Answers that get lost: what was written is written once.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use doclock::{ErrorKind, Lock};
 
@@ -132,5 +134,24 @@ on_every_server! {
         assert!(account.lease().is_held());
         account.add_and_unlock(1).await?;
         assert_eq!(link.balance().await?, START + 11);
+    }
+
+    /// No answer comes, and no error either: as when a firewall has forgotten the connection.
+    async fn a_write_is_given_up_with_its_lease(site: Site) {
+        for ends in [false, true] {
+            let link = Link::to(site).await?;
+            let ttl = |lock: Lock| lock.ttl(Duration::from_secs(4)).manual_renewal();
+            let mut account = link.through.acquire("a", ttl).await?;
+            link.proxy.answer_instead(link.writes, usize::MAX, Vec::new());
+            let write = async {
+                if ends {
+                    account.add_and_unlock(1).await
+                } else {
+                    account.add(1).await
+                }
+            };
+            let outcome = tokio::time::timeout(Duration::from_mins(1), write).await?;
+            assert_eq!(kind(outcome), Some(ErrorKind::OutcomeUnknown));
+        }
     }
 }

@@ -24,6 +24,7 @@ pub trait Account: Send + Sync {
     fn lease(&self) -> &Lease;
     async fn add(&mut self, amount: i64) -> doclock::Result<()>;
     async fn add_and_unlock(self: Box<Self>, amount: i64) -> doclock::Result<()>;
+    async fn set_and_unlock(self: Box<Self>, balance: i64) -> doclock::Result<()>;
     /// An update of the lock itself, and of the id: each in several ways.
     async fn meddle(&mut self) -> Vec<(String, doclock::Result<()>)>;
     async fn unlock(self: Box<Self>) -> doclock::Result<()>;

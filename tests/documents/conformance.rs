@@ -30,15 +30,15 @@ doclock::conformance_tests!(in_dynamodb_local, {
     }
     Items::at(servers::dynamodb_local_url()).await
 });
-doclock::conformance_tests!(in_dynoxide, {
-    if servers::without("dynoxide") {
-        return;
-    }
-    Items::at(servers::dynoxide_url()).await
-});
 
-/// Nothing is listed: which documents have been locked is nobody's question. Nor collected: the document is not ours.
-const OMISSIONS: &[Omission] = &[Omission::List, Omission::Purge];
+/// Nothing is listed: which documents have been locked is nobody's question. Nor collected: the document is not ours. And
+/// whoever locks a document can ask for no run of a job and no other mode.
+const OMISSIONS: &[Omission] = &[
+    Omission::List,
+    Omission::Purge,
+    Omission::Slots,
+    Omission::Upgrades,
+];
 
 /// Makes the business documents that the suite knows nothing of.
 #[async_trait]

@@ -10,6 +10,7 @@
 //! | `step MS`: the wall clock jumps | `ok` |
 //! | `count KEY FILE TIMES`: read, pause, write, under the lock, or without for the key `-` | `ok` |
 //! | `do TASK`, answers when it is done: see [`patterns`] | the task's own |
+//! | `account TASK`, answers when it locks, and when it is done: see [`clerk`] | the task's own |
 //! | `fence TASK`, answers when it is done: see [`writer`] | the task's own |
 //!
 //! Times are in ms. What fails answers the error's kind. Every answer starts with its command.
@@ -28,6 +29,7 @@ use tokio::sync::mpsc;
 use super::patterns;
 use super::skewed::{self, Skewed};
 use super::workers::{CLOCK, answer};
+use crate::documents::clerk;
 use crate::fences::writer;
 
 /// Between reading and writing: long enough that without a lock the others come in between.
@@ -63,6 +65,10 @@ pub async fn obey(url: &str) -> Result<()> {
     while let Some(line) = commands.recv().await {
         if let Some(task) = line.strip_prefix("do ") {
             patterns::begin(worker.locks.clone(), task).context(line)?;
+            continue;
+        }
+        if let Some(task) = line.strip_prefix("account ") {
+            clerk::run(task).await.context(line)?;
             continue;
         }
         if let Some(task) = line.strip_prefix("fence ") {

@@ -188,6 +188,9 @@ impl Backend for DynamoBackend {
     async fn acquire(&self, request: &AcquireRequest) -> Result<AcquireOutcome> {
         let attempt = async {
             super::check_supported(request)?;
+            if self.place.is_attribute() {
+                super::check_inside(request)?;
+            }
             within(
                 request.timeout,
                 store::acquire(&Attempt::new(self), request),

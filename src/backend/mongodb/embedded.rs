@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use mongodb::bson::{Bson, Document, bson, doc};
+use serde_json::json;
 
 use super::record;
 use super::shape::{all, literal};
@@ -45,6 +46,14 @@ impl Place {
         match self {
             Self::Document => doc! { "_id": key.as_str() },
             Self::Field { .. } => doc! { "_id": id(key) },
+        }
+    }
+
+    /// The path of a field of the record, in a filter or an update with operators.
+    pub(super) fn path(&self, field: &str) -> String {
+        match self {
+            Self::Document => field.to_owned(),
+            Self::Field { name, .. } => format!("{name}.{field}"),
         }
     }
 
@@ -109,7 +118,11 @@ impl Place {
 
 /// An `_id` as extended JSON. It need not tell one type of number from another, which the database takes for the same.
 pub(crate) fn id_json(id: &Bson) -> Option<String> {
-    serde_json::to_string(id).ok()
+    match id {
+        // Read as text, to its last bit: as JSON's own number it may become the next one.
+        Bson::Double(id) => Some(json!({ "$numberDouble": id.to_string() }).to_string()),
+        _ => serde_json::to_string(id).ok(),
+    }
 }
 
 /// The `_id` that a key tells; a key that is no JSON is the string itself.

@@ -121,7 +121,7 @@ fn by_code(code: i32) -> (ErrorKind, &'static str) {
         ),
         10334 | 17419 | 17280 => (
             ErrorKind::InvalidInput,
-            "the record is larger than the database allows: use smaller payloads",
+            "the document would be larger than the database allows: use smaller payloads",
         ),
         _ => OTHER,
     }

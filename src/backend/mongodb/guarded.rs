@@ -6,10 +6,10 @@ use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::ReturnDocument;
 
 use super::MongoBackend;
-use super::embedded::Place;
 use super::error::{self, Access};
 use super::record::signed;
 use super::write::{majority, simple};
+use crate::backend::within;
 use crate::{Error, ErrorKind, Key, LeaseId, Result};
 
 impl MongoBackend {
@@ -20,8 +20,11 @@ impl MongoBackend {
 
     /// The document as no later election can undo it.
     pub(crate) async fn document(&self, key: &Key, timeout: Duration) -> Result<Option<Document>> {
-        let answer = self.look(key, timeout).await;
-        let answer = answer.map_err(|error| error::convert(error, Access::Write))?;
+        let looked = async {
+            let answer = self.look(key, timeout).await;
+            answer.map_err(|error| error::convert(error, Access::Write))
+        };
+        let answer = within(timeout, looked).await?;
         Ok(answer.map(|answer| answer.document))
     }
 
@@ -34,20 +37,20 @@ impl MongoBackend {
         update: Document,
         timeout: Duration,
     ) -> Result<Option<Document>> {
-        let Place::Field { name, .. } = &self.place else {
-            return Ok(None);
-        };
         let mut filter = self.place.filter(key);
         let mine = doc! { "id": id.as_str(), "token": signed("token", token)? };
-        filter.insert(format!("{name}.holders"), doc! { "$elemMatch": mine });
-        let updated = self
-            .collection
-            .find_one_and_update(filter, update)
-            .return_document(ReturnDocument::After)
-            .collation(simple())
-            .write_concern(majority(timeout))
-            .await;
-        updated.map_err(refused)
+        filter.insert(self.place.path("holders"), doc! { "$elemMatch": mine });
+        let updated = async {
+            let updated = self
+                .collection
+                .find_one_and_update(filter, update)
+                .return_document(ReturnDocument::After)
+                .collation(simple())
+                .write_concern(majority(timeout))
+                .await;
+            updated.map_err(refused)
+        };
+        within(timeout, updated).await
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) use self::embedded::id_json;
 pub(crate) use self::guarded::holds;
 use super::{
     AcquireOutcome, AcquireRequest, Backend, READ_TIMEOUT, ReleaseOutcome, ReleaseRequest,
-    RenewOutcome, RenewRequest, SETUP_TIMEOUT, check_supported, store, within,
+    RenewOutcome, RenewRequest, SETUP_TIMEOUT, check_inside, check_supported, store, within,
 };
 use crate::record::ListPage;
 use crate::{Key, LockRecord, Result};
@@ -168,6 +168,9 @@ impl Backend for MongoBackend {
     async fn acquire(&self, request: &AcquireRequest) -> Result<AcquireOutcome> {
         let attempt = async {
             check_supported(request)?;
+            if self.place.is_field() {
+                check_inside(request)?;
+            }
             within(request.timeout, store::acquire(self, request)).await
         };
         attempt

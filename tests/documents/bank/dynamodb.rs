@@ -117,6 +117,12 @@ impl Account for LockedDocument<InTable> {
         self.update_and_unlock(add(amount)).await
     }
 
+    async fn set_and_unlock(self: Box<Self>, balance: i64) -> doclock::Result<()> {
+        let set = Update::new().set("balance = :balance");
+        let set = set.value(":balance", number(balance));
+        self.update_and_unlock(set).await
+    }
+
     async fn meddle(&mut self) -> Vec<(String, doclock::Result<()>)> {
         let one = || Update::new().value(":one", number(1));
         let mut outcomes = Vec::new();

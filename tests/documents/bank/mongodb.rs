@@ -96,6 +96,11 @@ impl Account for LockedDocument<InCollection<Document>> {
         self.update_and_unlock(add(amount)).await
     }
 
+    async fn set_and_unlock(self: Box<Self>, balance: i64) -> doclock::Result<()> {
+        let set = doc! { "$set": { "balance": balance } };
+        self.update_and_unlock(set).await
+    }
+
     async fn meddle(&mut self) -> Vec<(String, doclock::Result<()>)> {
         let mut outcomes = Vec::new();
         for update in [

@@ -164,3 +164,12 @@ fn a_key_is_an_id_and_back() {
         assert!(back == id || same_number, "{key}: {back}");
     }
 }
+
+proptest! {
+    /// To the last bit: a document with the next number is another one.
+    #[test]
+    fn a_number_is_an_id_and_back(number in proptest::num::f64::NORMAL) {
+        let key = crate::document::key(&id_json(&number.into()).unwrap()).unwrap();
+        prop_assert_eq!(super::id(&key), Bson::Double(number));
+    }
+}
