@@ -5,7 +5,7 @@
 //! cargo run --all-features --example quorum
 //! ```
 //!
-//! Everything is in this process: three embedded DynamoDBs, which are stopped and come again.
+//! Everything is in this process: three embedded databases, which are stopped and come again.
 //!
 //! What to copy is `quorum`.
 

@@ -143,7 +143,8 @@ async fn write_until_answered<S: Store>(
         let written = store.write(lease, update, true, timeout(lease)).await;
         let error = match written {
             Ok(Written::Applied(_)) => return Ok(()),
-            Ok(Written::ConditionFailed) => return Err(condition_failed()),
+            // What was sent before may yet arrive, and find that the condition holds.
+            Ok(Written::ConditionFailed) => return Err(unknown.unwrap_or_else(condition_failed)),
             Ok(Written::NotHeld) => {
                 let Some(unknown) = unknown else {
                     return Err(lost(lease));
