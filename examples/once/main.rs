@@ -60,6 +60,7 @@ async fn pay(State(shop): State<Shop>, headers: HeaderMap, body: String) -> Answ
     let (Some(id), Ok(amount)) = (id, body.parse()) else {
         return (StatusCode::BAD_REQUEST, "an amount and a key".to_owned());
     };
+    // Where clients have accounts, the account belongs into the id: two may choose the same key.
     // In a task of its own: if the client hangs up, this handler is dropped, and what it awaits with it.
     let paid = tokio::spawn(async move {
         let once = shop.locks.once(format!("example:payment:{id}"));
@@ -82,6 +83,10 @@ async fn pay(State(shop): State<Shop>, headers: HeaderMap, body: String) -> Answ
         Ok(Ok(Outcome::FailedBefore(error))) => (StatusCode::BAD_GATEWAY, error),
         Ok(Err(error)) if error.kind() == ErrorKind::WaitTimeout => {
             (StatusCode::CONFLICT, "it is being paid".to_owned())
+        }
+        // A key that is too long.
+        Ok(Err(error)) if error.kind() == ErrorKind::InvalidInput => {
+            (StatusCode::BAD_REQUEST, error.to_string())
         }
         // Nobody knows: the client asks again with the same key.
         Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),

@@ -370,7 +370,8 @@ impl ReleaseRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReleaseOutcome {
-    /// It ended or left the queue, now or by an earlier attempt; and the state that it brought stands there.
+    /// It ended or left the queue, now or by an earlier attempt; and the state that it brought stands there, and its slot
+    /// is done.
     Released,
     /// It neither held nor queued.
     NotHeld,

@@ -41,12 +41,12 @@ impl LockClient {
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> doclock::Result<()> {
 /// # let locks = doclock::LockClient::new(doclock::MemoryBackend::new());
-/// # async fn charge(_amount: u32, _fencing_token: u64) -> Result<String, std::io::Error> { Ok("receipt 7".into()) }
+/// # async fn charge(_id: &str, _amount: u32) -> Result<String, std::io::Error> { Ok("receipt 7".into()) }
 /// use doclock::Outcome;
 ///
 /// // In the handler of a request that brings an idempotency key:
 /// let once = locks.once("payment:42");
-/// match once.run(async |lease| charge(100, lease.token()).await).await? {
+/// match once.run(async |_lease| charge("42", 100).await).await? {
 ///     Outcome::Ran(receipt) => println!("charged: {receipt}"),
 ///     Outcome::Repeated(receipt) => println!("charged before: {receipt}"),
 ///     Outcome::Failed(error) => eprintln!("not charged, the next call tries again: {error}"),
@@ -59,7 +59,7 @@ impl LockClient {
 ///
 /// The work is done *at least once*. A runner that did it all and crashed, was cut off, or was dropped before it said so
 /// is repeated, for nobody can tell. *Exactly once* it is only if the effect itself refuses a second one: make it unique
-/// by the id, or fenced by [`Lease::token`].
+/// by the id. A fence by [`Lease::token`] refuses what a former runner does late, but not what the next one does again.
 ///
 /// A result is forgotten when the record is collected, [`keep`](Self::keep) after the run: then the same id runs again.
 #[derive(Clone, Debug)]
@@ -155,7 +155,7 @@ impl Once {
     }
 
     /// A run that returned `Err` is not repeated: later calls get [`Outcome::FailedBefore`]. By default the next call
-    /// tries again.
+    /// tries again, the first of those who wait for it already.
     pub fn final_failures(mut self) -> Self {
         self.final_failures = true;
         self
@@ -171,8 +171,8 @@ impl Once {
     ///
     /// The text of an error is stored as well, up to 600 characters: keep secrets out of it.
     ///
-    /// **Not cancel safe** in one respect: if the future is dropped, so is the work, and the next call does it again. Web
-    /// frameworks drop a handler whose client hangs up: run it in a task of its own, by `tokio::spawn`.
+    /// **Not cancel safe** in one respect: if the future is dropped, so is the work, and the next call does it again, as
+    /// after a panic. Web frameworks drop a handler whose client hangs up: run it in a task of its own, by `tokio::spawn`.
     ///
     /// # Errors
     ///

@@ -27,8 +27,9 @@ pub fn release(
         if seen.waiter(&request.id).is_some() {
             return Released::Write(Box::new(leave(seen, request)));
         }
-        // One that was ended by force, or by its owner's next acquisition, did not leave its state.
-        let is_written = request.state.is_none() || seen.state == request.state;
+        // One that was ended by force, or by its owner's next acquisition, did not leave what it brings.
+        let is_written = (request.state.is_none() || seen.state == request.state)
+            && seen.slot_done >= request.slot_done;
         return if seen.closed.as_ref() == Some(&request.id) && is_written {
             Released::Already
         } else {

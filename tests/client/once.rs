@@ -79,9 +79,9 @@ async fn those_who_come_meanwhile_wait_for_the_result() {
 
 #[tokio::test(start_paused = true)]
 async fn who_does_not_wait_is_told_that_it_runs() {
+    let began = SystemTime::now();
     let world = World::new();
     let once = world.once().owner("me").label("a call");
-    let began = SystemTime::now();
     let running = tokio::spawn(once.run(async |_| {
         pass(secs(100)).await;
         Ok::<_, String>(1)
@@ -170,6 +170,34 @@ async fn a_dropped_run_is_repeated_at_once() {
     assert_eq!(ok(world.same(), 2).await.unwrap(), Outcome::Ran(2));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_run_that_panics_is_repeated_at_once() {
+    let world = World::new();
+    let panics = tokio::spawn(world.once().run::<u32, String>(async |_| {
+        pass(secs(10)).await;
+        panic!("on purpose")
+    }));
+    pass(secs(1)).await;
+    let next = ok(world.same().wait(secs(15)), 2).await;
+    assert!(panics.await.unwrap_err().is_panic());
+    assert_eq!(next.unwrap(), Outcome::Ran(2), "its lease is given back");
+}
+
+/// The first of those who wait is the next call.
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_run_that_fails_tries_again() {
+    let world = World::new();
+    let fails = tokio::spawn(world.once().run(async |_| {
+        pass(secs(10)).await;
+        Err::<u32, _>("no money".to_owned())
+    }));
+    pass(secs(1)).await;
+    let next = ok(world.same().wait(secs(15)), 2).await;
+    let failed = fails.await.unwrap().unwrap();
+    assert_eq!(failed, Outcome::Failed("no money".to_owned()));
+    assert_eq!(next.unwrap(), Outcome::Ran(2));
+}
+
 /// Somebody else may have run meanwhile, or will.
 #[tokio::test(start_paused = true)]
 async fn a_result_that_could_not_be_written_is_an_error() {
@@ -225,6 +253,20 @@ async fn who_was_ended_by_force_does_not_believe_that_its_result_is_stored() {
         Ok::<_, String>(1)
     };
     let error = world.once().run(work).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LeaseLost);
+    assert_eq!(ok(world.same(), 2).await.unwrap(), Outcome::Ran(2));
+}
+
+/// Nor if an earlier run, which was no final one, left the same words.
+#[tokio::test(start_paused = true)]
+async fn who_was_ended_by_force_does_not_believe_that_its_failure_is_final() {
+    let world = World::new();
+    let _ = fails(world.once()).await.unwrap();
+    let work = async |_: &Lease| {
+        world.theirs.force_release("k").await.unwrap();
+        Err::<u32, _>("no money".to_owned())
+    };
+    let error = world.once().final_failures().run(work).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LeaseLost);
     assert_eq!(ok(world.same(), 2).await.unwrap(), Outcome::Ran(2));
 }

@@ -53,6 +53,7 @@ impl Seen {
             "closed or replaced",
             "mended",
             "skipped",
+            "skipped by the server",
             "too early",
         ];
         let acquire = acquire.map(|how| ("acquire", how));

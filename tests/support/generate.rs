@@ -61,6 +61,9 @@ pub fn acquire(now: Timestamp) -> impl Strategy<Value = (Option<LockRecord>, Acq
             let token = record.as_ref().map_or(0, |record| record.token);
             request.token_floor = floor.map_or(0, |which| floors(token, now)[which]);
             if let Some(record) = &mut record {
+                if let Some(slot) = &slot {
+                    slot.leave(record, &mut request);
+                }
                 queueing.apply(&mut request, record, now);
                 let holder = watched.filter(|_| !record.holders.is_empty());
                 let holder = holder.map(|(which, off)| (which.get(&record.holders), off));
@@ -198,7 +201,7 @@ fn slot(now: Timestamp) -> impl Strategy<Value = AnySlot> {
     (
         option::weighted(0.1, future),
         near,
-        select(vec![Kind::Every, Kind::At, Kind::Once]),
+        select(vec![Kind::Every, Kind::At, Kind::Once, Kind::Once]),
         any::<bool>(),
     )
         .prop_map(
@@ -214,6 +217,19 @@ fn slot(now: Timestamp) -> impl Strategy<Value = AnySlot> {
 }
 
 impl AnySlot {
+    /// What former runs of the only one leave, done or not, with nothing else in the way: the server decides by itself.
+    fn leave(&self, record: &mut LockRecord, request: &mut AcquireRequest) {
+        if self.near_started || !matches!(self.kind, Kind::Once) {
+            return;
+        }
+        let epoch = Timestamp::default();
+        record.holders.clear();
+        record.queue.clear();
+        record.slot_started = Some(epoch);
+        record.slot_done = Some(epoch).filter(|_| self.off <= 0);
+        request.waiting = false;
+    }
+
     fn of(&self, record: Option<&LockRecord>) -> Slot {
         let mut slot = Slot::new(self.start(record));
         slot.until_done = self.until_done;

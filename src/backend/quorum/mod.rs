@@ -51,9 +51,10 @@ const MOST: usize = 9;
 ///
 /// # What it does not
 ///
-/// * **Permits, order of arrival, slots of scheduled jobs, changes of mode** (`semaphore`, `fair`, `once_per`, `try_upgrade`,
-///   `downgrade`) are [`Unsupported`](ErrorKind::Unsupported): each member could promise them, and the majority could not.
-///   Whoever waits asks again and again, in no order; several who ask at the same moment may split the votes, and try again.
+/// * **Permits, order of arrival, runs that happen once, changes of mode** (`semaphore`, `fair`, `once`, `once_per`,
+///   `try_upgrade`, `downgrade`) are [`Unsupported`](ErrorKind::Unsupported): each member could promise them, and the
+///   majority could not. Whoever waits asks again and again, in no order; several who ask at the same moment may split the
+///   votes, and try again.
 /// * **Amnesia.** A member that comes back without its data forgets its leases. A lease that stands on all of 2n + 1 members
 ///   bears n of these, one that only n + 1 granted bears none. Keep such a member out for as long as the longest ttl. Tokens
 ///   bear it as well while no clock was ahead: a new record's start from the server's time.
@@ -138,7 +139,7 @@ fn check_safe(request: &AcquireRequest) -> Result<()> {
     } else if request.queueing == Queueing::Fair {
         "order of arrival: each member has a queue of its own, and they need not agree"
     } else if request.slot.is_some() {
-        "slots of scheduled jobs: a minority that has noted a slot without a majority's grant would refuse its run for good"
+        "runs that happen once: a minority that has noted one without a majority's grant would refuse it for good"
     } else if request.replaces.is_some() {
         "a change of mode: if a minority makes it, the lease that was to change is lost there, and can be lost as a whole"
     } else {

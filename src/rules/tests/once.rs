@@ -156,3 +156,25 @@ fn a_repeated_release_is_released_only_if_its_state_stands() {
     let plain = release(Some(&seen), &ending("a1"), &exact());
     assert_eq!(plain, Released::Already);
 }
+
+/// An earlier run may have left the same words, and was no final one.
+#[test]
+fn a_repeated_release_is_released_only_if_its_slot_is_done() {
+    for (done, is_written) in [
+        (None, false),
+        (Some(at(-1)), false),
+        (Some(at(0)), true),
+        (Some(at(1)), true),
+    ] {
+        let mut seen = past(Some(at(0)), done);
+        seen.closed = Some(id("a1"));
+        let mut request = stating("told", None);
+        request.slot_done = Some(at(0));
+        let again = release(Some(&seen), &request, &exact());
+        assert_eq!(
+            again == Released::Already,
+            is_written,
+            "{done:?}: {again:?}"
+        );
+    }
+}

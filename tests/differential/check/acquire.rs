@@ -121,7 +121,13 @@ pub(in super::super) async fn acquire<D: Database>(
             // What a look shows ends nothing.
             let again = usize::from(looks > 0 && !rests_on_the_record(&request));
             after.cost(1 + again)?;
-            Ok("skipped")
+            // All but the slot allows it.
+            let plain = looks == 0 && database.is_plain(seen, &request, case.started);
+            Ok(if plain {
+                "skipped by the server"
+            } else {
+                "skipped"
+            })
         }
         (expected, found) => Err(disagreement(&expected, &found)),
     }
