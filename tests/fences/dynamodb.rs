@@ -286,6 +286,9 @@ on_both! {
             let source = error.source().context("no source")?.downcast_ref::<UpdateItemError>();
             assert!(source.is_some_and(UpdateItemError::is_conditional_check_failed_exception), "{source:?}");
         }
+        // DynamoDB refuses a second pair of parentheses around it.
+        let there = data.update("a").condition_expression("(attribute_exists(pk) AND attribute_not_exists(opened))");
+        assert!(fence(&new).guarded_update(there).await?.applied().is_some());
         // Whatever the rest of it says, a newer holder has written.
         assert_eq!(fence(&old).guarded_update(closed()).await?.applied(), None);
     }
