@@ -88,8 +88,8 @@ impl MongoFence<'_> {
     /// # Errors
     ///
     /// Besides those of every call, [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for an upsert whose filter
-    /// does not say which `_id` it means, as `{ _id: … }` at the top: a late one would not find the fenced document, and
-    /// insert a second one beside it.
+    /// does not say which `_id` it means, as `{ _id: … }` at the top, or that has a collation: a late one would not find the
+    /// fenced document, and insert a second one beside it.
     pub async fn guarded_update_one<T: Send + Sync>(
         &self,
         collection: &Collection<T>,
@@ -102,7 +102,6 @@ impl MongoFence<'_> {
         let sent = async {
             let update = self.update(update)?;
             let target = Target::new(collection, &filter)
-                .upserts(upserts)?
                 .compared_by(
                     options
                         .as_ref()
@@ -112,7 +111,8 @@ impl MongoFence<'_> {
                     options
                         .as_ref()
                         .and_then(|options| options.let_vars.clone()),
-                );
+                )
+                .upserts(upserts)?;
             let guarded = self.filter(filter.clone());
             let send = || {
                 let action = collection.update_one(guarded.clone(), update.clone());
@@ -145,7 +145,6 @@ impl MongoFence<'_> {
         let sent = async {
             let update = self.update(update)?;
             let target = Target::new(collection, &filter)
-                .upserts(upserts)?
                 .compared_by(
                     options
                         .as_ref()
@@ -155,7 +154,8 @@ impl MongoFence<'_> {
                     options
                         .as_ref()
                         .and_then(|options| options.let_vars.clone()),
-                );
+                )
+                .upserts(upserts)?;
             let guarded = self.filter(filter.clone());
             let send = || {
                 let action = collection.find_one_and_update(guarded.clone(), update.clone());
