@@ -180,6 +180,7 @@ async fn a_body_that_fails_writes_nothing() -> Result<()> {
         Err::<(), _>(mongodb::error::Error::custom("no stock"))
     });
     let error = failed.await.unwrap_err();
+    assert!(error.to_string().contains("the body failed"), "{error}");
     let source = std::error::Error::source(&error).context("no source")?;
     let source = source
         .downcast_ref::<mongodb::error::Error>()
