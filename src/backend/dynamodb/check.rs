@@ -23,9 +23,10 @@ impl DynamoBackend {
     ) -> Result<ConditionCheck> {
         let expression =
             mine(Expression::exclusive_holder(), owner, id).value("token", number(token));
+        let expression = self.place.moved(&expression);
         let check = ConditionCheck::builder()
             .table_name(&self.table)
-            .set_key(Some(self.keys.of(key)))
+            .set_key(Some(self.place.key(&self.keys, key)))
             .condition_expression(&expression.condition)
             .set_expression_attribute_names(Some(self.keys.names(&expression)))
             .set_expression_attribute_values(Some(expression.all_values()))

@@ -20,12 +20,11 @@ impl MongoBackend {
         token: i64,
     ) -> mongodb::error::Result<bool> {
         let holder = doc! { "$elemMatch": { "id": id.as_str(), "token": token } };
+        let mut filter = self.place.filter(key);
+        filter.insert(self.place.path("holders"), holder);
         let written = self
             .collection
-            .update_one(
-                doc! { "_id": key.as_str(), "holders": holder },
-                doc! { "$inc": { "rev": 1_i64 } },
-            )
+            .update_one(filter, doc! { "$inc": { self.place.path("rev"): 1_i64 } })
             .collation(simple())
             .session(session)
             .await?;

@@ -48,6 +48,14 @@ impl Place {
         }
     }
 
+    /// The path that leads to a field of the record.
+    pub(super) fn path(&self, field: &str) -> String {
+        match self {
+            Self::Document => field.to_owned(),
+            Self::Field { name, .. } => format!("{name}.{field}"),
+        }
+    }
+
     /// The pipeline that does to the record what this one would do to a document.
     pub(super) fn moved(&self, key: &Key, pipeline: Vec<Document>) -> Vec<Document> {
         let Self::Field { name, .. } = self else {

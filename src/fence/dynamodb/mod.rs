@@ -210,6 +210,8 @@ impl Lease {
     /// A part for a `TransactWriteItems` of yours: it is carried out only while the lock is held. Several items, all or
     /// nothing, without a fence in any of them.
     ///
+    /// Of a [document lock](crate::document) it checks that very item, which can have no other part in the transaction.
+    ///
     /// Sends nothing. The client is the one that will send the transaction; it must reach the lock's table, with the lock's
     /// region and endpoint, and with credentials of the same account. A transaction that is refused for this part alone has
     /// `ConditionalCheckFailed` at its place among the `CancellationReasons`: stop what the lock protected.
