@@ -409,7 +409,7 @@ impl LeaseState {
         std::future::pending().await
     }
 
-    fn error(&self, loss: Loss) -> Error {
+    pub(crate) fn error(&self, loss: Loss) -> Error {
         let message = match loss {
             Loss::Expired => {
                 "the lease ran out before it was renewed: stop what it protected; another may hold the lock by now"
