@@ -21,7 +21,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck};
 
-use super::{Fence, Guarded, held, invalid};
+use super::{Fence, Guarded, held, invalid, number};
 use crate::backend::Backend;
 use crate::backend::dynamodb::DynamoBackend;
 use crate::{Error, Lease, Result};
@@ -236,7 +236,7 @@ impl Lease {
     /// client's region or endpoint is another.
     pub async fn condition_check(&self, client: &Client) -> Result<ConditionCheck> {
         let made = async {
-            let token = self.fence().checked()?;
+            let token = number(self)?;
             let backend: &dyn Backend = &*self.hold.client.inner().backend;
             let backend: &dyn Any = backend;
             let locks: &DynamoBackend = backend.downcast_ref().ok_or_else(|| {

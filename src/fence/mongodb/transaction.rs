@@ -11,7 +11,7 @@ use ::mongodb::error::{
 use ::mongodb::options::{ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
 use tokio::time::timeout;
 
-use super::super::{Guarded, held, invalid};
+use super::super::{Guarded, held, invalid, number};
 use super::MongoFence;
 use super::error::failed;
 use crate::backend::Backend;
@@ -66,7 +66,7 @@ impl Lease {
     }
 
     async fn asserted(&self, session: &mut ClientSession) -> std::result::Result<bool, Refusal> {
-        let token = self.fence().checked()?;
+        let token = number(self)?;
         let locks = locks(self)?;
         held(self)?;
         let holds = locks.assert_holder(session, self.key(), self.id(), token);
@@ -75,11 +75,6 @@ impl Lease {
 }
 
 impl MongoFence<'_> {
-    /// As [`Lease::assert_held`].
-    pub async fn assert_held(&self, session: &mut ClientSession) -> NativeResult<()> {
-        self.lease.assert_held(session).await
-    }
-
     /// Runs a transaction that commits only if the lock is still held: [`Guarded::Fenced`] if it is not, and nothing was
     /// written.
     ///
