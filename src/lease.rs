@@ -26,7 +26,7 @@ use crate::{Error, ErrorKind, Exclusive, Key, LeaseId, Mode, Owner, Permit, Resu
 ///
 /// A process can be paused between a look at [`is_held`](Self::is_held) and the write that follows. Send
 /// [`token`](Self::token) along with the write, and have the receiver refuse a token that is lower than the highest
-/// it has seen.
+/// it has seen. [`fence`](Lease::fence) does so in MongoDB and DynamoDB.
 ///
 /// # Drop
 ///

@@ -135,7 +135,7 @@ impl DynamoFence<'_> {
 }
 
 impl DynamoFence<'_> {
-    /// Puts an item, with the token.
+    /// Puts an item, with the token. It replaces the whole item, and with it the fence of any other lock.
     pub async fn guarded_put(&self, put: PutItemFluentBuilder) -> Result<Guarded<PutItemOutput>> {
         let sent = async {
             if put
@@ -151,7 +151,7 @@ impl DynamoFence<'_> {
         sent.await.map_err(|error| self.named(error, "guarded_put"))
     }
 
-    /// Updates an item, and its token.
+    /// Updates an item, and its token. It makes the item if there is none, unless a condition of yours forbids it.
     ///
     /// Without an update expression of its own it only leaves the token behind. With `ReturnValues` of `ALL_NEW` it so reads
     /// an item in a way that no older holder can change it from then on.

@@ -26,7 +26,8 @@ use look::Target;
 /// Guards writes to MongoDB by a lease. Made by [`Fence::mongodb`].
 ///
 /// The data may lie in any collection, of any client. A guarded call is one request, and no more than the same call
-/// without a guard. Only where it matches nothing, a second look tells whether a newer holder has written.
+/// without a guard. Only where it matches nothing, a second look tells whether a newer holder has written. It takes no
+/// session: in one of yours, call the driver with [`filter`](Self::filter) and [`update`](Self::update).
 ///
 /// Each call fails with [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), and sends nothing, once the lease is lost. The
 /// driver's own error is the [`source`](std::error::Error::source) of any other.

@@ -31,7 +31,8 @@ impl Lease {
     ///
     /// The session must be one of the client that the locks were made with: `MongoBackend::new(client.database("app"))`. A
     /// renewal in the middle is a conflict, after which the driver's [`and_run`] starts the transaction again;
-    /// [`MongoFence::transaction`] holds renewals back.
+    /// [`MongoFence::transaction`] holds renewals back. Acquire before the transaction starts: it does not see what came
+    /// later, and takes the lease for lost.
     ///
     /// ```no_run
     /// # use mongodb::bson::{Document, doc};
