@@ -26,7 +26,7 @@ use crate::{Error, ErrorKind, Exclusive, Key, LeaseId, Mode, Owner, Permit, Resu
 ///
 /// A process can be paused between a look at [`is_held`](Self::is_held) and the write that follows. Send
 /// [`token`](Self::token) along with the write, and have the receiver refuse a token that is lower than the highest
-/// it has seen.
+/// it has seen. [`fence`](Lease::fence) does so in MongoDB and DynamoDB.
 ///
 /// # Drop
 ///
@@ -409,7 +409,7 @@ impl LeaseState {
         std::future::pending().await
     }
 
-    fn error(&self, loss: Loss) -> Error {
+    pub(crate) fn error(&self, loss: Loss) -> Error {
         let message = match loss {
             Loss::Expired => {
                 "the lease ran out before it was renewed: stop what it protected; another may hold the lock by now"

@@ -11,7 +11,6 @@ mod losing;
 mod requests;
 mod sizes;
 mod together;
-mod transactions;
 
 use doclock::{Error, ErrorKind};
 

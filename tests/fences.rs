@@ -3,6 +3,7 @@
 mod counting;
 mod dozing;
 mod dynamodb;
+mod lost_answers;
 mod mongodb;
 mod paused;
 mod store;

@@ -104,13 +104,7 @@ impl Fence<'_> {
         self
     }
 
-    /// The lease's fencing token, for receivers elsewhere.
-    #[must_use]
-    pub fn token(&self) -> u64 {
-        self.lease.token()
-    }
-
-    /// The token as the databases keep it, once the field's name is known to be one.
+    /// The token, once the field's name is known to be one.
     fn checked(&self) -> Result<i64> {
         let name = self.field.as_str();
         if name.is_empty() || name.starts_with('$') || name.contains(['.', '\0']) || name == "_id" {
@@ -120,9 +114,13 @@ impl Fence<'_> {
                 name.escape_default()
             )));
         }
-        i64::try_from(self.token())
-            .map_err(|_| Error::corrupt("token", "is at the end of its range"))
+        number(self.lease)
     }
+}
+
+/// The token as the databases keep it.
+fn number(lease: &Lease) -> Result<i64> {
+    i64::try_from(lease.token()).map_err(|_| Error::corrupt("token", "is at the end of its range"))
 }
 
 /// An error if the lease is lost. Asked last before a request is sent.

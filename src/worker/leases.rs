@@ -166,7 +166,7 @@ impl Leases {
                 lease.check()
             }
             // What takes its place may have done so.
-            Ok(RenewOutcome::Lost) if entry.paused => lease.check(),
+            Ok(RenewOutcome::Lost) if entry.paused => Err(lease.error(Loss::Evicted)),
             Ok(RenewOutcome::Lost) => {
                 lease.lose(Loss::Evicted);
                 lease.check()
@@ -325,6 +325,25 @@ mod tests {
             leases.due(*moment);
         }
         leases.next_in(*moments.last().unwrap()).unwrap()
+    }
+
+    /// The lease may be on its way to another mode: only whoever asked is told.
+    #[test]
+    fn a_renewal_that_finds_nothing_is_no_success_while_others_wait() {
+        let (mut leases, now) = (held(), at(0, 0));
+        let id = leases.entries.keys().next().unwrap().clone();
+        let plan = leases.pause(&id, now);
+        assert!(plan.is_some());
+        let (done, mut answer) = oneshot::channel();
+        assert!(
+            leases
+                .renew(&id, done, now)
+                .is_ok_and(|sent| sent.is_some())
+        );
+        let lost = leases.renewed(&id, Ok(RenewOutcome::Lost), now, 0.0);
+        assert!(lost.is_none(), "it is cared for until its change has ended");
+        let error = answer.try_recv().unwrap().unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::LeaseLost);
     }
 
     #[test]

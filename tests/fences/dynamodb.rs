@@ -14,9 +14,10 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValue, TransactWriteItem};
+use doclock::document::dynamodb::Documents;
 use doclock::fence::Guarded;
 use doclock::fence::dynamodb::DynamoFence;
-use doclock::{Backend, DynamoBackend, ErrorKind, Lease, LockClient, MemoryBackend};
+use doclock::{Backend, DynamoBackend, ErrorKind, Lease, Lock, LockClient, MemoryBackend};
 
 use super::{lost, old_and_new};
 use crate::processes::site::Site;
@@ -286,6 +287,9 @@ on_both! {
             let source = error.source().context("no source")?.downcast_ref::<UpdateItemError>();
             assert!(source.is_some_and(UpdateItemError::is_conditional_check_failed_exception), "{source:?}");
         }
+        // DynamoDB refuses a second pair of parentheses around it.
+        let there = data.update("a").condition_expression("(attribute_exists(pk) AND attribute_not_exists(opened))");
+        assert!(fence(&new).guarded_update(there).await?.applied().is_some());
         // Whatever the rest of it says, a newer holder has written.
         assert_eq!(fence(&old).guarded_update(closed()).await?.applied(), None);
     }
@@ -354,6 +358,17 @@ on_both! {
         data.update("k").update_expression("SET queue = :q")
             .expression_attribute_values(":q", text("nobody")).send().await?;
         assert!(!data.put_if_held(&new, "c").await?);
+    }
+
+    /// Whoever holds a document lock may change other items with it.
+    async fn the_lock_of_an_item_is_checked_in_that_item(data: Data) {
+        data.put("a").send().await?;
+        let documents = Documents::new(data.client.clone(), &data.table);
+        let locked = documents.lock("a").with(Lock::manual_renewal).acquire().await?;
+        assert!(data.put_if_held(locked.lease(), "b").await?);
+        documents.force_release("a").await?;
+        assert!(locked.lease().is_held(), "it believes so");
+        assert!(!data.put_if_held(locked.lease(), "c").await?);
     }
 
     async fn the_client_of_another_place_is_refused(data: Data) {

@@ -7,7 +7,9 @@ use doclock::fence::Guarded;
 use doclock::fence::mongodb::MongoFence;
 use doclock::{ErrorKind, Lease, LockClient, MemoryBackend};
 use mongodb::bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
-use mongodb::options::{FindOneAndUpdateOptions, IndexOptions, UpdateOptions};
+use mongodb::options::{
+    Collation, CollationStrength, FindOneAndUpdateOptions, IndexOptions, UpdateOptions,
+};
 use mongodb::{Collection, IndexModel};
 use tokio::time::timeout;
 
@@ -246,6 +248,88 @@ async fn a_holder_writes_as_often_as_it_likes_and_after_an_older_one() -> Result
     Ok(())
 }
 
+/// The newer holder has made it one that the older one's filter does not match.
+#[tokio::test]
+async fn a_late_upsert_is_refused_whatever_else_its_filter_says() -> Result<()> {
+    let data = Data::new().await?;
+    let (old, new) = old_and_new(&data.locks, "k").await?;
+    assert!(write(&data.items, &new, "upsert", "one").await?);
+    let pending = || doc! { "_id": "one", "by": "nobody" };
+    let set = || doc! { "$set": { "by": "old" } };
+    let fence_of_old = fence(&old);
+    let before = data.bytes("one").await?;
+    let updated = fence_of_old.guarded_update_one(&data.items, pending(), set(), upsert());
+    assert!(matches!(updated.await?, Guarded::Fenced));
+    let finding = FindOneAndUpdateOptions::builder().upsert(true).build();
+    let found = fence_of_old.guarded_find_one_and_update(&data.items, pending(), set(), finding);
+    assert!(matches!(found.await?, Guarded::Fenced));
+    // To the newer holder it is what it is without a guard.
+    let fence_of_new = fence(&new);
+    let own = fence_of_new.guarded_update_one(&data.items, pending(), set(), upsert());
+    assert!(format!("{:?}", own.await.unwrap_err()).contains("E11000"));
+    assert_eq!(data.bytes("one").await?, before);
+    Ok(())
+}
+
+/// What else an update needs of its filter, and filters that are more than fields.
+#[tokio::test]
+async fn a_filter_does_what_it_did() -> Result<()> {
+    let data = Data::new().await?;
+    let lease = data.locks.lock("k").acquire().await?;
+    let fence = fence(&lease);
+    let lines = doc! { "lines": [{ "sku": "a", "n": 0 }, { "sku": "b", "n": 0 }] };
+    data.raw
+        .update_one(doc! { "_id": "other" }, doc! { "$set": lines })
+        .await?;
+    let add = |path: &str| doc! { "$inc": { path: 1 } };
+    let elements = vec![doc! { "line.sku": "b" }];
+    let elements = UpdateOptions::builder().array_filters(elements).build();
+    let variables = UpdateOptions::builder()
+        .let_vars(doc! { "id": "other" })
+        .build();
+    let none = UpdateOptions::default;
+    // The first without a fence, the others with one.
+    for (filter, update, options) in [
+        (
+            doc! { "_id": "other", "lines.sku": "b" },
+            add("lines.$.n"),
+            none(),
+        ),
+        (
+            doc! { "_id": "other", "lines.sku": "b" },
+            add("lines.$.n"),
+            none(),
+        ),
+        (
+            doc! { "lines": { "$elemMatch": { "sku": "b" } } },
+            add("lines.$.n"),
+            none(),
+        ),
+        (doc! { "_id": "other" }, add("lines.$[line].n"), elements),
+        (
+            doc! { "$or": [{ "_id": "other" }, { "_id": "none" }] },
+            add("lines.1.n"),
+            none(),
+        ),
+        (
+            doc! { "$expr": { "$eq": ["$_id", "$$id"] } },
+            add("lines.1.n"),
+            variables,
+        ),
+        (doc! {}, add("lines.1.n"), none()),
+    ] {
+        let shown = filter.to_string();
+        let updated = fence.guarded_update_one(&data.items, filter, update, options);
+        let updated = updated.await?.applied().context("refused")?;
+        assert_eq!(updated.modified_count, 1, "{shown}");
+    }
+    let item = data.raw.find_one(doc! { "_id": "other" }).await?;
+    let lines = item.context("no document")?.get_array("lines")?.clone();
+    let expected = [doc! { "sku": "a", "n": 0 }, doc! { "sku": "b", "n": 7 }];
+    assert_eq!(lines, expected.map(Bson::from));
+    Ok(())
+}
+
 /// What reads through the fence is protected from then on.
 #[tokio::test]
 async fn a_guarded_read_keeps_older_holders_out() -> Result<()> {
@@ -326,6 +410,19 @@ async fn bad_input_is_refused_before_any_request() -> Result<()> {
         .guarded_find_one_and_update(&data.items, doc! {}, set(), finding)
         .await
         .unwrap_err();
+    // Blind to case it would not find `A` fenced as `a`, and `_id` has room for both.
+    let blind = Collation::builder()
+        .locale("en")
+        .strength(CollationStrength::Secondary)
+        .build();
+    let blind = UpdateOptions::builder()
+        .upsert(true)
+        .collation(blind)
+        .build();
+    let blind = fence
+        .guarded_update_one(&data.items, doc! { "_id": "A" }, set(), blind)
+        .await
+        .unwrap_err();
     let touching = doc! { "$inc": { "fence": 1 } };
     let touching = fence
         .guarded_update_one(&data.items, doc! {}, touching, None)
@@ -337,7 +434,7 @@ async fn bad_input_is_refused_before_any_request() -> Result<()> {
         .unwrap_err();
     let fenced = doc! { "_id": 1, "fence": 1 };
     let fenced = fence.guarded_insert(&data.items, fenced).await.unwrap_err();
-    for error in [loose, finding, touching, nameless, fenced] {
+    for error in [loose, finding, blind, touching, nameless, fenced] {
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     }
     assert!(data.commands().is_empty());

@@ -11,13 +11,15 @@ use super::store::Store;
 use crate::processes::site::{Site, on_every_server};
 use crate::processes::workers::Worker;
 
-const ITEMS: usize = 50;
+/// How many late writes of each form.
+const TIMES: usize = 50;
 pub const LATE_TTL: Duration = Duration::from_secs(3);
-/// The control's.
-pub const UNGUARDED: &str = "item:unguarded";
+/// The control's form.
+pub const UNGUARDED: &str = "unguarded";
 
-pub fn item(number: usize) -> String {
-    format!("item:{number}")
+/// What the `number`th late write of a form is for.
+pub fn item(form: &str, number: usize) -> String {
+    format!("item:{form}:{number}")
 }
 
 /// Each in the order of the ways to write that they are for.
@@ -33,25 +35,31 @@ on_every_server! {
         let store = Store::of(&url).await?;
         let locks = store.locks().build();
         let mut paused = Worker::start(&url).await?;
-        paused.tell(&format!("fence late {ITEMS}")).await?;
+        paused.tell(&format!("fence late {TIMES}")).await?;
         paused.answer("stopping").await?;
 
+        let forms = store.forms();
         let leases = take_over(&locks, site, &store).await?;
-        for (number, lease) in leases.iter().cycle().take(ITEMS).enumerate() {
-            let id = item(number);
-            store.write_unguarded(&id, "new").await?;
-            store.read(lease, &id).await?.context("fenced")?;
+        for number in 0..TIMES {
+            for (form, lease) in forms.iter().zip(&leases) {
+                let id = item(form, number);
+                store.write_unguarded(&id, "new").await?;
+                store.read(lease, &id).await?.context("fenced")?;
+            }
+            store.write_unguarded(&item(UNGUARDED, number), "new").await?;
         }
-        store.write_unguarded(UNGUARDED, "new").await?;
 
         paused.resume()?;
         let refused = paused.answer("fence").await?;
-        assert_eq!(refused, format!("fenced {ITEMS} applied 0"));
-        for number in 0..ITEMS {
-            assert_eq!(store.by(&item(number)).await?, "new", "{number}");
+        let all = TIMES * forms.len();
+        assert_eq!(refused, format!("fenced {all} applied 0"));
+        for number in 0..TIMES {
+            for form in &forms {
+                assert_eq!(store.by(&item(form, number)).await?, "new", "{form} {number}");
+            }
+            // The control: without a guard it overwrites its successor's.
+            assert_eq!(store.by(&item(UNGUARDED, number)).await?, "late");
         }
-        // The control: without a guard it overwrites its successor's.
-        assert_eq!(store.by(UNGUARDED).await?, "late");
-        println!("{site:?}: {refused}, by each of {:?}", store.forms());
+        println!("{site:?}: {refused}, {TIMES} by each of {forms:?}; {TIMES} of {TIMES} unguarded ones are lost");
     }
 }

@@ -4,12 +4,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use doclock::document::mongodb::Documents;
 use doclock::fence::Guarded;
-use doclock::{ErrorKind, Lease, LockClient, MemoryBackend};
+use doclock::{ErrorKind, Lease, Lock, LockClient, MemoryBackend};
 use mongodb::bson::{Document, doc};
 use mongodb::error::TRANSIENT_TRANSACTION_ERROR;
 use mongodb::options::{ReadConcern, WriteConcern};
 use mongodb::{ClientSession, Collection};
+use tokio::sync::Notify;
 
 use super::{lost, old_and_new, succeed};
 use crate::mongodb::fixture::Fixture;
@@ -180,6 +182,7 @@ async fn a_body_that_fails_writes_nothing() -> Result<()> {
         Err::<(), _>(mongodb::error::Error::custom("no stock"))
     });
     let error = failed.await.unwrap_err();
+    assert!(error.to_string().contains("the body failed"), "{error}");
     let source = std::error::Error::source(&error).context("no source")?;
     let source = source
         .downcast_ref::<mongodb::error::Error>()
@@ -242,6 +245,62 @@ async fn background_renewals_wait() -> Result<()> {
     })
     .await?;
     assert!(lease.is_held());
+    Ok(())
+}
+
+/// Whoever drops it, and the session, has a lease that is renewed again, and has written nothing.
+#[tokio::test]
+async fn a_transaction_that_is_dropped_lets_renewals_go_on() -> Result<()> {
+    const TTL: Duration = Duration::from_secs(9);
+    let mut scene = Scene::new().await?;
+    let (items, locks) = (&scene.items, &scene.locks);
+    let lease = locks.lock("k").ttl(TTL).acquire().await?;
+    let before = seq(locks).await?;
+    let written = Notify::new();
+    let fence = lease.fence().mongodb()?;
+    let run = fence.transaction(&mut scene.session, async |session| {
+        add_to_both(items, &mut *session).await?;
+        // No renewal passes this, until the session is dropped.
+        lease.assert_held(session).await?;
+        written.notify_one();
+        std::future::pending::<mongodb::error::Result<()>>().await
+    });
+    tokio::select! {
+        ended = run => panic!("{ended:?}"),
+        () = written.notified() => {}
+    }
+    scene.session = scene.fixture.client.start_session().await?;
+    poll::until("it is renewed again", Duration::from_secs(30), || async {
+        seq(&scene.locks).await.is_ok_and(|seq| seq > before)
+    })
+    .await?;
+    assert!(lease.is_held());
+    assert_eq!(scene.counts().await?, [0, 0]);
+    Ok(())
+}
+
+/// Whoever holds a document lock may change other documents with it.
+#[tokio::test]
+async fn the_lock_of_a_document_is_asserted_in_that_document() -> Result<()> {
+    let mut scene = Scene::new().await?;
+    let items = &scene.items;
+    let documents = Documents::new(items.clone());
+    let locked = documents.lock("a").with(Lock::manual_renewal);
+    let locked = locked.acquire().await?;
+    let fence = locked.lease().fence().mongodb()?;
+    for expected in [Guarded::Applied(()), Guarded::Fenced] {
+        let ended = fence.transaction(&mut scene.session, async |session| {
+            let add = items.update_one(doc! { "_id": "b" }, doc! { "$inc": { "n": 1 } });
+            add.session(session).await.map(drop)
+        });
+        assert_eq!(ended.await?, expected);
+        documents.force_release("a").await?;
+        assert!(locked.lease().is_held(), "it believes so");
+    }
+    assert_eq!(scene.counts().await?, [0, 1]);
+    let item = items.find_one(doc! { "_id": "a" }).await?;
+    let item = item.context("no item")?;
+    assert_eq!(item.keys().collect::<Vec<_>>(), ["_id", "n", "lock"]);
     Ok(())
 }
 

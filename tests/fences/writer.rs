@@ -2,7 +2,7 @@
 //!
 //! | task | answer |
 //! |---|---|
-//! | `late COUNT`: takes a lock for each way to write, says `stopping` and stops; then writes so many items | `fenced N applied N` |
+//! | `late COUNT`: takes a lock for each way to write, says `stopping` and stops; then writes so many items in each | `fenced N applied N` |
 //! | `count TIMES STOPS`: so many times: read, add one, write back; says `stopping TOKEN` and stops in the middle so often | `applied N fenced N` |
 
 use std::sync::Arc;
@@ -48,16 +48,20 @@ async fn late(store: &Store, (locks, clock): (&LockClient, &Dozing), count: usiz
     clock.stand_still();
     stop(0)?;
     let (mut fenced, mut applied) = (0, 0);
-    for (number, (lease, form)) in leases.iter().zip(&forms).cycle().take(count).enumerate() {
-        let written = store.write(lease, form, &item(number)).await;
-        if written.with_context(|| (*form).to_owned())? {
-            applied += 1;
-        } else {
-            fenced += 1;
+    for number in 0..count {
+        for (lease, form) in leases.iter().zip(&forms) {
+            let written = store.write(lease, form, &item(form, number)).await;
+            if written.with_context(|| (*form).to_owned())? {
+                applied += 1;
+            } else {
+                fenced += 1;
+            }
         }
+        store
+            .write_unguarded(&item(UNGUARDED, number), "late")
+            .await?;
     }
     assert!(leases.iter().all(Lease::is_held), "they notice nothing");
-    store.write_unguarded(UNGUARDED, "late").await?;
     answer("fence", format!("fenced {fenced} applied {applied}"));
     Ok(())
 }

@@ -27,6 +27,25 @@ pub(super) fn mentions(
     })
 }
 
+/// A condition as one term of a longer one. In parentheses, but for one that is: DynamoDB refuses a second pair.
+pub(super) fn grouped(condition: &str) -> String {
+    let condition = condition.trim();
+    let mut depth = 0_i32;
+    // An expression has no text in quotes: every parenthesis is one.
+    let closed = condition.char_indices().find(|(_, c)| {
+        depth += match c {
+            '(' => 1,
+            ')' => -1,
+            _ => 0,
+        };
+        depth == 0
+    });
+    match closed {
+        Some((end, ')')) if end + 1 == condition.len() => condition.to_owned(),
+        _ => format!("({condition})"),
+    }
+}
+
 /// A keyword, a path or a placeholder, and where it ends.
 struct Word<'a> {
     text: &'a str,
@@ -71,6 +90,22 @@ mod tests {
             ("ADD a.#set :set", "ADD a.#set :set SET #ours = :ours"),
         ] {
             assert_eq!(with_assignment(update, OURS), expected);
+        }
+    }
+
+    #[test]
+    fn a_condition_is_put_into_one_pair_of_parentheses() {
+        for (condition, expected) in [
+            ("a = :a", "(a = :a)"),
+            (" (a = :a) ", "(a = :a)"),
+            ("(a = :a) OR (b = :b)", "((a = :a) OR (b = :b))"),
+            ("((a = :a) OR (b = :b))", "((a = :a) OR (b = :b))"),
+            ("NOT (a = :a)", "(NOT (a = :a))"),
+            ("size(a) > :a", "(size(a) > :a)"),
+            ("(a = :a", "((a = :a)"),
+            ("", "()"),
+        ] {
+            assert_eq!(grouped(condition), expected);
         }
     }
 

@@ -21,7 +21,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck};
 
-use super::{Fence, Guarded, held, invalid};
+use super::{Fence, Guarded, held, invalid, number};
 use crate::backend::Backend;
 use crate::backend::dynamodb::DynamoBackend;
 use crate::{Error, Lease, Result};
@@ -135,7 +135,7 @@ impl DynamoFence<'_> {
 }
 
 impl DynamoFence<'_> {
-    /// Puts an item, with the token.
+    /// Puts an item, with the token. It replaces the whole item, and with it the fence of any other lock.
     pub async fn guarded_put(&self, put: PutItemFluentBuilder) -> Result<Guarded<PutItemOutput>> {
         let sent = async {
             if put
@@ -151,7 +151,7 @@ impl DynamoFence<'_> {
         sent.await.map_err(|error| self.named(error, "guarded_put"))
     }
 
-    /// Updates an item, and its token.
+    /// Updates an item, and its token. It makes the item if there is none, unless a condition of yours forbids it.
     ///
     /// Without an update expression of its own it only leaves the token behind. With `ReturnValues` of `ALL_NEW` it so reads
     /// an item in a way that no older holder can change it from then on.
@@ -210,6 +210,8 @@ impl Lease {
     /// A part for a `TransactWriteItems` of yours: it is carried out only while the lock is held. Several items, all or
     /// nothing, without a fence in any of them.
     ///
+    /// Of a [document lock](crate::document) it checks that very item, which can have no other part in the transaction.
+    ///
     /// Sends nothing. The client is the one that will send the transaction; it must reach the lock's table, with the lock's
     /// region and endpoint, and with credentials of the same account. A transaction that is refused for this part alone has
     /// `ConditionalCheckFailed` at its place among the `CancellationReasons`: stop what the lock protected.
@@ -234,7 +236,7 @@ impl Lease {
     /// client's region or endpoint is another.
     pub async fn condition_check(&self, client: &Client) -> Result<ConditionCheck> {
         let made = async {
-            let token = self.fence().checked()?;
+            let token = number(self)?;
             let backend: &dyn Backend = &*self.hold.client.inner().backend;
             let backend: &dyn Any = backend;
             let locks: &DynamoBackend = backend.downcast_ref().ok_or_else(|| {

@@ -16,6 +16,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailur
 
 use super::super::{Guarded, held, invalid, no_token};
 use super::error::failed;
+use super::expression::grouped;
 use super::{DynamoFence, NAME, NUMBER, TOKEN};
 use crate::backend::dynamodb::request::{Tap, once};
 use crate::{Error, ErrorKind, Result};
@@ -55,7 +56,7 @@ macro_rules! write {
 
             fn guarded(mut self, fence: &DynamoFence<'_>) -> Self {
                 let condition = match self.get_condition_expression() {
-                    Some(own) => format!("({own}) AND {}", fence.condition()),
+                    Some(own) => format!("{} AND {}", grouped(own), fence.condition()),
                     None => fence.condition(),
                 };
                 for (placeholder, name) in fence.names() {

@@ -1,6 +1,6 @@
 //! The driver's errors of a user's own writes.
 
-use ::mongodb::error::Error as Native;
+use ::mongodb::error::{Error as Native, ErrorKind as NativeKind};
 
 use crate::backend::mongodb::error::{Access, kind_of};
 use crate::{Error, ErrorKind};
@@ -24,6 +24,10 @@ pub(super) fn failed(error: Native, access: Access) -> Error {
         ),
         ErrorKind::Closed => (kind, "the MongoDB client was shut down: create a new one"),
         ErrorKind::InvalidInput => (kind, "the driver cannot send it: see the source"),
+        _ if matches!(*error.kind, NativeKind::Custom(_)) => (
+            ErrorKind::Other,
+            "the body failed, and nothing was written: see the source",
+        ),
         // What these mean for a lock says nothing about other data.
         _ => (
             ErrorKind::Other,

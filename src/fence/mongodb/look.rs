@@ -52,6 +52,12 @@ impl Target {
 
     pub(super) fn upserts(mut self, upserts: bool) -> Result<Self> {
         if upserts {
+            if self.collation.is_some() {
+                return Err(invalid(
+                    "an upsert cannot have a collation of its own: by another than the index on `_id` has, a late one would \
+                     insert a second document beside the fenced one",
+                ));
+            }
             if !pieces::pins_id(&self.filter) {
                 return Err(invalid(
                     "an upsert needs `_id` in its filter, by equality: a late one does not match the fenced document, and \
@@ -76,6 +82,11 @@ impl Target {
     pub(super) fn with(mut self, variables: Option<Document>) -> Self {
         self.variables = variables;
         self
+    }
+
+    /// What the index on `_id` goes by, whatever else the filter says.
+    fn by_id(&self) -> Document {
+        doc! { "_id": self.filter.get("_id").cloned() }
     }
 
     fn created_twice(&self, error: &Native) -> bool {
@@ -103,10 +114,16 @@ impl MongoFence<'_> {
                 Err(error) if target.created_twice(&error) => Err(error),
                 Err(error) => return Err(failed(error, Access::Write)),
             };
-            match (self.look(target).await?, missed) {
+            match (self.look(target, &target.filter).await?, missed) {
                 (Seen::Newer, _) => return Ok(Guarded::Fenced),
                 (Seen::Nothing, Ok(result)) => return Ok(Guarded::Applied(result)),
-                (Seen::Nothing, Err(error)) => return Err(failed(error, Access::Write)),
+                (Seen::Nothing, Err(error)) => {
+                    // The newer holder may have made it one that the rest of the filter does not match.
+                    return match self.look(target, &target.by_id()).await? {
+                        Seen::Newer => Ok(Guarded::Fenced),
+                        Seen::Nothing | Seen::Passable => Err(failed(error, Access::Write)),
+                    };
+                }
                 (Seen::Passable, Err(error)) if target.creates == Creates::Always => {
                     return Err(failed(error, Access::Write));
                 }
@@ -117,14 +134,14 @@ impl MongoFence<'_> {
         Err(duplicate.map_or_else(changed_too_often, |error| failed(error, Access::Write)))
     }
 
-    /// Looks at what matches the user's own filter. What the write did not match has a newer token, or none that is one.
+    /// Looks at what the user's own filter matches. What the write did not match has a newer token, or none that is one.
     ///
     /// Not with majority read concern: that may show what was before the very write that ours was refused for. A newer
     /// token that is rolled back later is a newer holder's all the same.
-    async fn look(&self, target: &Target) -> Result<Seen> {
+    async fn look(&self, target: &Target, filter: &Document) -> Result<Seen> {
         let mut find = target
             .collection
-            .find_one(target.filter.clone())
+            .find_one(filter.clone())
             .projection(doc! { "_id": 0_i32, &self.field: 1_i32 })
             .read_concern(ReadConcern::local())
             .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary));

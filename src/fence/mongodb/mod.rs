@@ -26,7 +26,8 @@ use look::Target;
 /// Guards writes to MongoDB by a lease. Made by [`Fence::mongodb`].
 ///
 /// The data may lie in any collection, of any client. A guarded call is one request, and no more than the same call
-/// without a guard. Only where it matches nothing, a second look tells whether a newer holder has written.
+/// without a guard. Only where it matches nothing, a second look tells whether a newer holder has written. It takes no
+/// session: in one of yours, call the driver with [`filter`](Self::filter) and [`update`](Self::update).
 ///
 /// Each call fails with [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), and sends nothing, once the lease is lost. The
 /// driver's own error is the [`source`](std::error::Error::source) of any other.
@@ -88,8 +89,8 @@ impl MongoFence<'_> {
     /// # Errors
     ///
     /// Besides those of every call, [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for an upsert whose filter
-    /// does not say which `_id` it means, as `{ _id: … }` at the top: a late one would not find the fenced document, and
-    /// insert a second one beside it.
+    /// does not say which `_id` it means, as `{ _id: … }` at the top, or that has a collation: a late one would not find the
+    /// fenced document, and insert a second one beside it.
     pub async fn guarded_update_one<T: Send + Sync>(
         &self,
         collection: &Collection<T>,
@@ -102,7 +103,6 @@ impl MongoFence<'_> {
         let sent = async {
             let update = self.update(update)?;
             let target = Target::new(collection, &filter)
-                .upserts(upserts)?
                 .compared_by(
                     options
                         .as_ref()
@@ -112,7 +112,8 @@ impl MongoFence<'_> {
                     options
                         .as_ref()
                         .and_then(|options| options.let_vars.clone()),
-                );
+                )
+                .upserts(upserts)?;
             let guarded = self.filter(filter.clone());
             let send = || {
                 let action = collection.update_one(guarded.clone(), update.clone());
@@ -145,7 +146,6 @@ impl MongoFence<'_> {
         let sent = async {
             let update = self.update(update)?;
             let target = Target::new(collection, &filter)
-                .upserts(upserts)?
                 .compared_by(
                     options
                         .as_ref()
@@ -155,7 +155,8 @@ impl MongoFence<'_> {
                     options
                         .as_ref()
                         .and_then(|options| options.let_vars.clone()),
-                );
+                )
+                .upserts(upserts)?;
             let guarded = self.filter(filter.clone());
             let send = || {
                 let action = collection.find_one_and_update(guarded.clone(), update.clone());

@@ -11,7 +11,7 @@ use ::mongodb::error::{
 use ::mongodb::options::{ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
 use tokio::time::timeout;
 
-use super::super::{Guarded, held, invalid};
+use super::super::{Guarded, held, invalid, number};
 use super::MongoFence;
 use super::error::failed;
 use crate::backend::Backend;
@@ -31,7 +31,8 @@ impl Lease {
     ///
     /// The session must be one of the client that the locks were made with: `MongoBackend::new(client.database("app"))`. A
     /// renewal in the middle is a conflict, after which the driver's [`and_run`] starts the transaction again;
-    /// [`MongoFence::transaction`] holds renewals back.
+    /// [`MongoFence::transaction`] holds renewals back. Acquire before the transaction starts: it does not see what came
+    /// later, and takes the lease for lost.
     ///
     /// ```no_run
     /// # use mongodb::bson::{Document, doc};
@@ -66,7 +67,7 @@ impl Lease {
     }
 
     async fn asserted(&self, session: &mut ClientSession) -> std::result::Result<bool, Refusal> {
-        let token = self.fence().checked()?;
+        let token = number(self)?;
         let locks = locks(self)?;
         held(self)?;
         let holds = locks.assert_holder(session, self.key(), self.id(), token);
@@ -75,11 +76,6 @@ impl Lease {
 }
 
 impl MongoFence<'_> {
-    /// As [`Lease::assert_held`].
-    pub async fn assert_held(&self, session: &mut ClientSession) -> NativeResult<()> {
-        self.lease.assert_held(session).await
-    }
-
     /// Runs a transaction that commits only if the lock is still held: [`Guarded::Fenced`] if it is not, and nothing was
     /// written.
     ///
