@@ -29,7 +29,8 @@ impl Lease {
     /// It *writes* the lock's record. So whoever takes the lock over and this transaction cannot both succeed, not even if
     /// the transaction read everything before, and commits long after.
     ///
-    /// The session must be one of the client that the locks were made with: `MongoBackend::new(client.database("app"))`. A
+    /// The session must be one of the client that the locks were made with: `MongoBackend::new(client.database("app"))`, and
+    /// a transaction must be under way on it: without one this is a write by itself, and guards nothing. A
     /// renewal in the middle is a conflict, after which the driver's [`and_run`] starts the transaction again;
     /// [`MongoFence::transaction`] holds renewals back. Acquire before the transaction starts: it does not see what came
     /// later, and takes the lease for lost.
