@@ -102,8 +102,12 @@ pub fn set(counter: &Path, number: u64) -> Result<()> {
 }
 
 /// Fails if two held at once, a token did not grow, or an update got lost of one whose lease was valid all the time.
-pub fn judge(increments: &[Increment]) -> Result<()> {
-    let sections = |of: &[Increment]| of.iter().map(|one| one.section.clone()).collect::<Vec<_>>();
+/// Others held as well, and wrote nothing.
+pub fn judge(increments: &[Increment], others: &[Section]) -> Result<()> {
+    let sections = |of: &[Increment]| -> Vec<Section> {
+        let theirs = of.iter().map(|one| one.section.clone());
+        theirs.chain(others.iter().cloned()).collect()
+    };
     let (mut kept, late): (Vec<_>, Vec<_>) = increments.iter().cloned().partition(|one| one.kept);
     check(&sections(&kept))?;
 
@@ -177,7 +181,7 @@ mod tests {
             // One was killed in between.
             increment(6, 60, 70, 4),
         ];
-        judge(&history).unwrap();
+        judge(&history, &[]).unwrap();
     }
 
     #[test]
@@ -190,7 +194,7 @@ mod tests {
             (late(increment(4, 11, 20, 4)), "do not grow"),
             (increment(6, 10, 20, 3), "lost"),
         ] {
-            let error = judge(&[other, first.clone()]).unwrap_err().to_string();
+            let error = judge(&[other, first.clone()], &[]).unwrap_err().to_string();
             assert!(error.contains(fault), "{error}");
         }
     }

@@ -13,10 +13,11 @@ use doclock::{
 };
 use futures_util::future::try_join_all;
 
-use super::sections::monotonic;
+use super::sections::{Kind, Section, monotonic};
 use super::team::Team;
 use super::{Task, alone, done, report, tell, usual_or_full};
 use crate::processes::site::Site;
+use crate::processes::workers::Worker;
 use crate::support::mongod::Standalone;
 use crate::support::{poll, servers};
 use increments::{Increment, Increments, KEY, TTL, figures, judge};
@@ -107,6 +108,39 @@ fn faults(round: usize) -> [(usize, Fault); 2] {
     [(round % MEMBERS, one), ((round + apart) % MEMBERS, other)]
 }
 
+/// They come back.
+async fn recover(faults: [(usize, Fault); 2], members: &[Standalone]) -> Result<()> {
+    for (member, fault) in faults {
+        fault.end(&members[member]).await?;
+    }
+    Ok(())
+}
+
+/// Holds while those come back that have not heard of it. What was certainly protected.
+async fn hold(
+    holder: &mut Worker,
+    back: impl Future<Output = Result<()>>,
+) -> Result<Option<Section>> {
+    let asked = monotonic()?;
+    let acquire = format!("acquire {KEY} {} {}", TTL.as_millis(), BOUND.as_millis());
+    let token = holder.granted(&acquire).await?;
+    let begin = monotonic()?;
+    back.await?;
+    tokio::time::sleep(AWAY).await;
+    let end = monotonic()?;
+    let section = Section {
+        kind: Kind::Writer,
+        id: String::from("idle"),
+        token,
+        asked,
+        begin,
+        end,
+        free: end,
+    };
+    let is_held = holder.ask(&format!("held {KEY}")).await? == "true";
+    Ok(is_held.then_some(section))
+}
+
 /// How many were granted that asked later.
 fn granted_since(logs: &[PathBuf], start: Duration) -> usize {
     let texts = logs
@@ -159,6 +193,7 @@ async fn any_two_of_five_members_may_be_away() -> Result<()> {
         tell(&mut team.workers[index], &task).await?;
     }
 
+    let mut idle = Vec::new();
     let rounds = usual_or_full(5, 60);
     for round in 0..rounds {
         let faults = faults(round);
@@ -166,28 +201,23 @@ async fn any_two_of_five_members_may_be_away() -> Result<()> {
             fault.begin(&members[member]).await?;
         }
         if round == rounds / 2 {
-            // It certainly holds when it is killed.
             let mut holder = team.workers.pop().context("no worker")?;
-            let acquire = format!("acquire {KEY} {} {}", TTL.as_millis(), BOUND.as_millis());
-            holder.granted(&acquire).await?;
+            idle.extend(hold(&mut holder, recover(faults, &members)).await?);
+            // It certainly holds.
             holder.kill().await?;
+            continue;
         }
-        progress(
-            &logs,
-            &format!("grants in round {round}, without {faults:?}"),
-        )
-        .await?;
-        tokio::time::sleep(AWAY).await;
-        for (member, fault) in faults {
-            fault.end(&members[member]).await?;
-        }
+        let what = format!("grants in round {round}, without {faults:?}");
+        let (worked, ()) = tokio::join!(progress(&logs, &what), tokio::time::sleep(AWAY));
+        worked?;
+        recover(faults, &members).await?;
     }
     progress(&logs, "grants with all members").await?;
     std::fs::write(&over, "")?;
     try_join_all(team.workers.iter_mut().map(done)).await?;
 
     let increments: Vec<Increment> = team.entries()?;
-    judge(&increments)?;
+    judge(&increments, &idle)?;
     report(
         Site::MongoDb,
         "quorum",
