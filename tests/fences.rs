@@ -10,8 +10,10 @@ mod store;
 mod transactions;
 pub mod writer;
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result};
-use doclock::{Lease, LockClient};
+use doclock::{Backend, Lease, LockClient, MemoryBackend, QuorumBackend};
 
 /// A lease that does not know that another has its lock, and the other.
 async fn old_and_new(locks: &LockClient, key: &str) -> Result<(Lease, Lease)> {
@@ -38,4 +40,10 @@ async fn lost(locks: &LockClient, key: &str) -> Result<Lease> {
     assert!(!old.is_held());
     new.release().await?;
     Ok(old)
+}
+
+/// Whose leases are in no single database.
+fn quorum() -> Result<LockClient> {
+    let members = (0..3).map(|_| Arc::new(MemoryBackend::new()) as Arc<dyn Backend>);
+    Ok(LockClient::new(QuorumBackend::new(members.collect())?))
 }

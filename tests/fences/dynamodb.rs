@@ -19,7 +19,7 @@ use doclock::fence::Guarded;
 use doclock::fence::dynamodb::DynamoFence;
 use doclock::{Backend, DynamoBackend, ErrorKind, Lease, Lock, LockClient, MemoryBackend};
 
-use super::{lost, old_and_new};
+use super::{lost, old_and_new, quorum};
 use crate::processes::site::Site;
 use crate::support::counter::Counter;
 use crate::support::servers;
@@ -383,9 +383,11 @@ on_both! {
             assert_eq!((sent, check.unwrap_err().kind()), (0, ErrorKind::InvalidInput));
         }
         let memory = LockClient::new(MemoryBackend::new());
-        let elsewhere = memory.lock("k").acquire().await?;
-        let error = elsewhere.condition_check(&data.client).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        for locks in [memory, quorum()?] {
+            let elsewhere = locks.lock("k").acquire().await?;
+            let (sent, check) = data.count(elsewhere.condition_check(&data.client)).await;
+            assert_eq!((sent, check.unwrap_err().kind()), (0, ErrorKind::InvalidInput));
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use mongodb::options::{ReadConcern, WriteConcern};
 use mongodb::{ClientSession, Collection};
 use tokio::sync::Notify;
 
-use super::{lost, old_and_new, succeed};
+use super::{lost, old_and_new, quorum, succeed};
 use crate::mongodb::fixture::Fixture;
 use crate::support::poll;
 
@@ -358,11 +358,13 @@ async fn bad_input_is_refused_before_any_request() -> Result<()> {
     let mut scene = Scene::new().await?;
     let memory = LockClient::new(MemoryBackend::new());
     let elsewhere = memory.lock("k").acquire().await?;
+    let spread = quorum()?.lock("k").acquire().await?;
     let late = lost(&scene.locks, "lost").await?;
     scene.start().await?;
     scene.fixture.commands.take();
     for (lease, expected) in [
         (&elsewhere, ErrorKind::InvalidInput),
+        (&spread, ErrorKind::InvalidInput),
         (&late, ErrorKind::LeaseLost),
     ] {
         let error = lease.assert_held(&mut scene.session).await.unwrap_err();
@@ -371,6 +373,7 @@ async fn bad_input_is_refused_before_any_request() -> Result<()> {
     scene.session.abort_transaction().await?;
     for (lease, expected) in [
         (&elsewhere, ErrorKind::InvalidInput),
+        (&spread, ErrorKind::InvalidInput),
         (&late, ErrorKind::LeaseLost),
     ] {
         let fence = lease.fence().mongodb()?;

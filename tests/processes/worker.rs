@@ -26,7 +26,7 @@ use anyhow::{Context, Result, bail};
 use doclock::{ErrorKind, Lease, LockClient};
 use tokio::sync::mpsc;
 
-use super::patterns;
+use super::patterns::{self, quorum};
 use super::skewed::{self, Skewed};
 use super::workers::{CLOCK, answer};
 use crate::documents::clerk;
@@ -51,9 +51,10 @@ pub async fn obey(url: &str) -> Result<()> {
         Ok(text) => Some(Arc::new(text.parse::<Skewed>()?)),
         Err(_) => None,
     };
-    let locks = match &clock {
-        Some(clock) => skewed::connect(url, Arc::clone(clock)).await?,
-        None => doclock::connect(url).await?,
+    let locks = match (&clock, url.strip_prefix(quorum::SCHEME)) {
+        (Some(clock), _) => skewed::connect(url, Arc::clone(clock)).await?,
+        (None, Some(members)) => quorum::connect(members).await?,
+        (None, None) => doclock::connect(url).await?,
     };
     let worker = Worker {
         locks,

@@ -13,7 +13,7 @@ use super::decide::{Ballot, Standing, Tally, Vote, is_spent};
 use super::error::{no_answer, short};
 use super::merge::contention;
 use super::seat::{Seat, Seats};
-use super::{Member, QuorumBackend};
+use super::{Member, QuorumBackend, end_of};
 use crate::backend::{
     AcquireOutcome, AcquireRequest, Contention, Grant, Queueing, ReleaseOutcome, ReleaseRequest,
     RenewOutcome, RenewRequest,
@@ -49,7 +49,7 @@ enum Word {
 impl QuorumBackend {
     pub(super) async fn attempt(&self, request: &AcquireRequest) -> Result<AcquireOutcome> {
         let sent = self.clock.now();
-        let end = Instant::now() + request.timeout;
+        let end = end_of(request.timeout);
         let mut asked = request.clone();
         asked.queueing = Queueing::Never;
         asked.queued = false;
@@ -292,14 +292,20 @@ impl Envoy {
         };
         let mut renewal = RenewRequest::new(&self.request, seen, self.request.seq);
         renewal.raise_token = Some(token);
-        seat.raising = Some(token);
+        let before = seat.raising.replace(token);
         match renew(&self.member, seat, &renewal).await {
             Ok(RenewOutcome::Renewed(validity)) => Word::Granted(Ballot { token, validity }),
             Ok(RenewOutcome::Lost) => Word::Failed(Error::new(
                 ErrorKind::Unavailable,
                 "it was granted and lost at once: try again",
             )),
-            Err(error) => Word::Failed(error),
+            Err(error) => {
+                if error.kind() != ErrorKind::OutcomeUnknown {
+                    // Asked for again, what was refused would keep the member from renewing what it has.
+                    seat.raising = before;
+                }
+                Word::Failed(error)
+            }
         }
     }
 

@@ -19,9 +19,10 @@ pub(super) fn short(tally: &Tally, errors: Vec<Error>, no_effect: bool) -> Error
         tally.majority()
     );
     let transient = errors.iter().any(Error::is_transient);
+    let decisive = errors.len() > members - tally.majority();
     let kind = match errors.first() {
-        // What cannot work there will not here, as long as all others cannot either.
-        Some(first) if !transient => first.kind(),
+        // What cannot work there will not here, as long as so many others cannot either.
+        Some(first) if !transient && decisive => first.kind(),
         _ if no_effect => ErrorKind::Unavailable,
         _ => ErrorKind::OutcomeUnknown,
     };

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{timeout, timeout_at};
 
 use super::acquire::renew;
 use super::decide::{Ballot, Standing, Tally, Vote};
 use super::error::{no_answer, short};
 use super::seat::{Seat, Seats};
-use super::{Member, QuorumBackend};
+use super::{Member, QuorumBackend, end_of};
 use crate::backend::{ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest};
 use crate::{Error, Result};
 
@@ -59,7 +59,7 @@ impl QuorumBackend {
     where
         F: Future<Output = Result<Vote>> + Send + 'static,
     {
-        let end = Instant::now() + timeout;
+        let end = end_of(timeout);
         let (said, mut votes) = mpsc::unbounded_channel();
         for (number, member) in self.members.iter().enumerate() {
             let (asked, said) = (ask(number, Arc::clone(member)), said.clone());

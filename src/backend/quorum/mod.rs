@@ -10,10 +10,13 @@ mod merge;
 mod model;
 mod seat;
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use super::{
     AcquireOutcome, AcquireRequest, Backend, Queueing, ReleaseOutcome, ReleaseRequest,
@@ -104,17 +107,10 @@ impl QuorumBackend {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] if there are fewer than 3 or more than 9.
+    /// [`ErrorKind::InvalidInput`] if there are fewer than 3 or more than 9, if one is a quorum itself, or the same `Arc`
+    /// as another. That two of them are one database is not seen.
     pub fn new(members: Vec<Arc<dyn Backend>>) -> Result<Self> {
-        if !(FEWEST..=MOST).contains(&members.len()) {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                format!(
-                    "a quorum of {}: choose {FEWEST} to {MOST} members, an odd number",
-                    members.len()
-                ),
-            ));
-        }
+        check_members(&members)?;
         Ok(Self {
             members,
             acquisitions: Arc::default(),
@@ -128,6 +124,38 @@ impl QuorumBackend {
         self.clock = clock;
         self
     }
+}
+
+fn check_members(members: &[Member]) -> Result<()> {
+    let invalid = |message| Err(Error::new(ErrorKind::InvalidInput, message));
+    if !(FEWEST..=MOST).contains(&members.len()) {
+        return invalid(format!(
+            "a quorum of {}: choose {FEWEST} to {MOST} members, an odd number",
+            members.len()
+        ));
+    }
+    for (number, member) in members.iter().enumerate() {
+        let any: &dyn Any = &**member;
+        if any.is::<QuorumBackend>() {
+            return invalid(format!(
+                "member {number} of a quorum is a quorum: name that one's members instead"
+            ));
+        }
+        let is_it = |other: &&Member| std::ptr::addr_eq(Arc::as_ptr(other), Arc::as_ptr(member));
+        if members.iter().filter(is_it).count() > 1 {
+            return invalid(format!(
+                "member {number} of a quorum is named twice: it would have two votes"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// When what may take so long is over.
+fn end_of(limit: Duration) -> Instant {
+    const FOR_EVER: Duration = Duration::from_hours(30 * 365 * 24);
+    let now = Instant::now();
+    now.checked_add(limit).unwrap_or_else(|| now + FOR_EVER)
 }
 
 /// What a majority cannot promise, though each of its members can.
@@ -145,10 +173,14 @@ fn check_safe(request: &AcquireRequest) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::new(
+    Err(unsupported(why))
+}
+
+fn unsupported(why: &str) -> Error {
+    Error::new(
         ErrorKind::Unsupported,
         format!("a quorum of databases does not offer {why}"),
-    ))
+    )
 }
 
 impl fmt::Debug for QuorumBackend {
@@ -168,12 +200,22 @@ impl Backend for QuorumBackend {
     }
 
     async fn renew(&self, request: &RenewRequest) -> Result<RenewOutcome> {
-        let renewed = self.prolong(request).await;
+        let renewed = match request.raise_token {
+            None => self.prolong(request).await,
+            Some(_) => Err(unsupported(
+                "a raise of tokens, which it asks of its members",
+            )),
+        };
         renewed.map_err(|error| error.with_operation("renew").with_key(&request.key))
     }
 
     async fn release(&self, request: &ReleaseRequest) -> Result<ReleaseOutcome> {
-        let released = self.end(request).await;
+        let released = match request.attempt {
+            None => self.end(request).await,
+            Some(_) => Err(unsupported(
+                "a release of single attempts, which it asks of its members",
+            )),
+        };
         released.map_err(|error| error.with_operation("release").with_key(&request.key))
     }
 

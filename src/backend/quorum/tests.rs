@@ -5,6 +5,7 @@ mod amnesia;
 mod clients;
 mod keeping;
 mod member;
+mod requests;
 mod tokens;
 
 use std::sync::Arc;
@@ -122,6 +123,49 @@ fn a_quorum_has_three_to_nine_members() {
         let error = QuorumBackend::new(members.collect()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{count}");
     }
+}
+
+#[test]
+fn a_member_is_named_once_and_is_no_quorum() {
+    let member = || Arc::new(crate::MemoryBackend::new()) as Member;
+    let (twice, members) = (member(), || (0..3).map(|_| member()).collect());
+    let nested = Arc::new(QuorumBackend::new(members()).unwrap()) as Member;
+    for wrong in [
+        vec![twice.clone(), member(), twice],
+        vec![member(), nested, member()],
+    ] {
+        let error = QuorumBackend::new(wrong).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    }
+}
+
+/// What one quorum asks of its members, another one in their place could not do.
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_of_members_alone_is_refused_before_any_request() {
+    let scene = Scene::of(3);
+    let request = exclusive();
+    let mut raise = RenewRequest::new(&request, 1, 2);
+    raise.raise_token = Some(7);
+    let mut give_back = ending(&request);
+    give_back.attempt = Some(1);
+    for error in [
+        scene.quorum.renew(&raise).await.unwrap_err(),
+        scene.quorum.release(&give_back).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    }
+    assert_eq!(requests::sent(&scene), [0; 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_may_have_any_time() {
+    let scene = Scene::of(3);
+    let mut request = exclusive();
+    request.timeout = Duration::MAX;
+    let grant = granted(&scene.quorum, &request).await;
+    let outcome = renewed(&scene.quorum, &request, grant.token, 2).await;
+    assert!(matches!(outcome, RenewOutcome::Renewed(_)), "{outcome:?}");
+    released(&scene.quorum, &request).await;
 }
 
 #[tokio::test(start_paused = true)]

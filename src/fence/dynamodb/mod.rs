@@ -241,7 +241,7 @@ impl Lease {
             let backend: &dyn Any = backend;
             let locks: &DynamoBackend = backend.downcast_ref().ok_or_else(|| {
                 invalid(
-                    "the lock is not in DynamoDB, so a transaction there cannot check it: make the lock client by \
+                    "the lock is not in one DynamoDB, so a transaction there cannot check it: make the lock client by \
                      `DynamoBackend::new`, or guard each item",
                 )
             })?;

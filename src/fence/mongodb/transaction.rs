@@ -265,7 +265,7 @@ fn locks(lease: &Lease) -> Result<&MongoBackend> {
     let backend: &dyn Any = backend;
     backend.downcast_ref().ok_or_else(|| {
         invalid(
-            "the lock is not in MongoDB, so a transaction there cannot check it: make the lock client by `MongoBackend::new`, \
+            "the lock is not in one MongoDB, so a transaction there cannot check it: make the lock client by `MongoBackend::new`, \
              or guard each document",
         )
     })

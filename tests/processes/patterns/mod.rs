@@ -10,6 +10,7 @@ mod loops;
 mod mixed;
 mod once;
 mod order;
+pub mod quorum;
 mod rate;
 mod repeats;
 mod resource;
@@ -41,6 +42,7 @@ pub enum Task {
     Sets(sets::Sets),
     Calls(rate::Calls),
     Pay(once::Payments),
+    Increments(quorum::increments::Increments),
 }
 
 impl Task {
@@ -55,6 +57,7 @@ impl Task {
             Self::Sets(sets) => sets.run(&locks).await.map(|()| done),
             Self::Calls(calls) => calls.run(&locks).await.map(|()| done),
             Self::Pay(payments) => payments.run(&locks).await.map(|()| done),
+            Self::Increments(increments) => increments.run(&locks).await.map(|()| done),
         }
     }
 }

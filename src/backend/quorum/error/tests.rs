@@ -18,6 +18,8 @@ fn what_may_pass_is_tried_again_and_what_cannot_is_told() {
         (&[Throttled, Throttled], true, Unavailable),
         (&[Unavailable], false, OutcomeUnknown),
         (&[], true, Unavailable),
+        // It fails for good, and the others do not: they were too late, or lost what they had granted.
+        (&[PermissionDenied], true, Unavailable),
     ] {
         let error = of(kinds, no_effect);
         assert_eq!(error.kind(), told, "{kinds:?}");

@@ -52,12 +52,67 @@ async fn clients_take_turns_while_members_come_and_go() {
     );
 }
 
+/// A candidate that failed had a vote, and a token with it.
+#[tokio::test(start_paused = true)]
+async fn all_are_told_the_leaders_own_term() {
+    let scene = Scene::of(3);
+    scene.only(&[2], Fault::Down);
+    let leader = LockClient::new(scene.other());
+    let leadership = leader.election("k").campaign().await.unwrap();
+    scene.only(&[], Fault::Down);
+    let candidate = LockClient::new(scene.other());
+    for _ in 0..3 {
+        let elected = candidate.election("k").try_campaign().await.unwrap();
+        assert!(elected.is_none(), "{elected:?}");
+    }
+    settle().await;
+    let key = Key::new("k").unwrap();
+    let record = scene.members[2].inner().inspect(&key).await.unwrap();
+    assert!(record.unwrap().token > leadership.term());
+    let seen = candidate.election("k").leader().await.unwrap().unwrap();
+    assert_eq!(seen.term, leadership.term());
+}
+
+/// Nor does a reader that failed make it a lock for readers.
+#[tokio::test(start_paused = true)]
+async fn a_look_shows_the_holders_own_mode() {
+    let scene = Scene::of(3);
+    scene.only(&[2], Fault::Down);
+    let mine = exclusive();
+    granted(&scene.quorum, &mine).await;
+    scene.only(&[], Fault::Down);
+    for _ in 0..3 {
+        let outcome = scene.other().acquire(&request(Mode::Shared)).await.unwrap();
+        assert!(matches!(outcome, AcquireOutcome::Held(_)), "{outcome:?}");
+    }
+    settle().await;
+    let seen = scene.quorum.inspect(&mine.key).await.unwrap().unwrap();
+    assert_eq!(seen.mode, Mode::Exclusive);
+    assert_eq!(seen.holders.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_of_keys_is_locked_on_a_quorum() {
+    let scene = Scene::of(3);
+    let locks = LockClient::new(scene.other());
+    let leases = locks.all(["a", "b"]).acquire().await.unwrap();
+    let others = LockClient::new(scene.other());
+    let held = others.lock("b").try_acquire().await.unwrap();
+    assert!(held.is_none(), "{held:?}");
+    leases.release().await.unwrap();
+    let free = others.lock("b").try_acquire().await.unwrap();
+    free.unwrap().release().await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_client_is_told_what_a_quorum_does_not_offer() {
     let locks = LockClient::new(Scene::of(3).quorum);
     let refused = [
         locks.semaphore("k", 2).acquire().await.unwrap_err(),
         locks.lock("k").fair().acquire().await.unwrap_err(),
+        locks.election("k").fair().campaign().await.unwrap_err(),
+        once(&locks).await,
+        job(&locks).await,
     ];
     for error in refused {
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
@@ -65,4 +120,15 @@ async fn a_client_is_told_what_a_quorum_does_not_offer() {
     let lease = locks.shared("k").acquire().await.unwrap();
     let error = lease.try_upgrade().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+}
+
+async fn once(locks: &LockClient) -> Error {
+    let once = locks.once("k");
+    once.run(async |_| Ok::<_, String>(())).await.unwrap_err()
+}
+
+async fn job(locks: &LockClient) -> Error {
+    let hourly = locks.lock("k").once_per(Duration::from_hours(1));
+    let run = hourly.run(async |_| Ok::<_, String>(())).await;
+    run.unwrap_err()
 }

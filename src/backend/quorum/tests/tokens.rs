@@ -118,6 +118,24 @@ async fn a_member_that_may_have_taken_the_token_is_renewed_by_both() {
     }
 }
 
+/// What its raise was refused for does not keep it from being renewed as it is.
+#[tokio::test(start_paused = true)]
+async fn a_member_that_certainly_did_not_take_the_token_is_renewed_by_its_own() {
+    let scene = scene_at(&[10, 5, 5]).await;
+    scene.only(&[2], Fault::RenewsNot);
+    let mine = request(Mode::Shared);
+    let grant = granted(&scene.quorum, &mine).await;
+    settle().await;
+    assert_eq!(tokens(&scene).await, [11, 11, 6]);
+    while tokens(&scene).await[2] < grant.token {
+        let sharer = request(Mode::Shared);
+        scene.members[2].inner().acquire(&sharer).await.unwrap();
+    }
+    scene.only(&[0], Fault::Down);
+    let outcome = renewed(&scene.quorum, &mine, grant.token, 2).await;
+    assert!(matches!(outcome, RenewOutcome::Renewed(_)), "{outcome:?}");
+}
+
 /// One is granted first here and the other there, and the greatest token of each is the same. Nobody gets it twice.
 #[tokio::test(start_paused = true)]
 async fn two_sharers_never_have_the_same_token() {
