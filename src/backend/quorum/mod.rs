@@ -50,7 +50,8 @@ const MOST: usize = 9;
 ///   before the lease is handed out.
 /// * A lease is valid for the least that the members of its majority say, less a hundredth of the ttl and 2 ms for the rates
 ///   of clocks. The members' clocks need not agree with each other, nor with this machine's.
-/// * What a minority granted is given back, also if it comes late. A release ends a lease at every member that can be reached.
+/// * What a minority granted is given back, also if it is told late; or it expires, if that member cannot be reached. A
+///   release ends a lease at every member that can be reached.
 ///
 /// # What it does not
 ///
