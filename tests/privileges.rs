@@ -1,6 +1,7 @@
 //! The privileges that `docs/safety.md` names are enough, and none of them is too many.
 
 pub mod divided;
+mod documents;
 pub mod dynamodb;
 pub mod mongodb;
 

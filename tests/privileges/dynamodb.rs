@@ -33,7 +33,10 @@ impl Policy {
     }
 
     fn at(place: usize) -> Self {
-        let policy = blocks("### DynamoDB").swap_remove(place);
+        Self::of(&blocks("### DynamoDB").swap_remove(place))
+    }
+
+    pub fn of(policy: &serde_json::Value) -> Self {
         assert_eq!(policy["Statement"].as_array().map(Vec::len), Some(1));
         let actions = policy["Statement"][0]["Action"].as_array();
         let actions = actions.expect("a list of actions").iter();

@@ -41,7 +41,7 @@ async fn make_users(root: &str) -> Result<()> {
     Ok(())
 }
 
-async fn make_user(admin: &Database, role: Document) -> Result<String> {
+pub async fn make_user(admin: &Database, role: Document) -> Result<String> {
     let name = role.get_str("createRole")?.to_owned();
     admin.run_command(role).await?;
     let user = doc! { "createUser": &name, "pwd": PASSWORD, "roles": [&name] };
