@@ -8,54 +8,57 @@ use doclock::{
     AcquireOutcome, AcquireRequest, Backend, Grant, Key, LockClient, LockRecord, ReleaseOutcome,
     ReleaseRequest, RenewOutcome, RenewRequest, Validity,
 };
-use hdrhistogram::Histogram;
-use indicatif::ProgressBar;
 
-use crate::race::{quantile, time};
-use crate::{KEY_A, TTL, take_and_release};
+use crate::raw::{TTL, take_and_release};
+use crate::report::{Figure, Report};
+use crate::time::{Clock, Times};
 
+const NAME: &str = "memory";
 const LEASES: u32 = 10_000;
 
-/// Prints two lines.
-pub(crate) async fn measure(rounds: u32) -> Result<()> {
+pub(crate) async fn run(quick: bool, report: &mut Report) -> Result<()> {
     let locks = LockClient::new(Yes);
-    let mut histogram = Histogram::new(3)?;
-    for _ in 0..rounds {
-        time(
-            &mut async || take_and_release(&locks, KEY_A).await,
-            &mut histogram,
-        )
-        .await?;
+    let mut times = Times::new()?;
+    for _ in 0..if quick { 2_000 } else { 20_000 } {
+        times
+            .time(Clock::WALL, take_and_release(&locks, "k"))
+            .await?;
     }
-    println!(
-        "{:20}  {:>7.3}  {:>8.3}",
-        "no server at all",
-        quantile(&histogram, 0.5),
-        quantile(&histogram, 0.99),
-    );
+    let p50 = 1e3 * times.quantile(0.5);
+    report.add(figure("acquire + release, p50", p50, "µs"));
 
-    let progress = ProgressBar::new(LEASES.into());
     let before = resident()?;
     let mut leases = Vec::new();
     for number in 0..LEASES {
         let key = format!("tenant-{number}");
         leases.push(locks.lock(key).ttl(TTL).acquire().await?);
-        progress.inc(1);
     }
-    let bytes = resident()?.saturating_sub(before) / u64::from(LEASES);
-    progress.finish_and_clear();
-    println!("\nMemory of a held lease, {LEASES} on one client: {bytes} bytes");
+    let bytes = (resident()? - before) / f64::from(LEASES);
+    report.add(figure("a held lease", bytes, "bytes"));
     drop(leases);
     locks.shutdown().await;
     Ok(())
 }
 
+fn figure(what: &str, value: f64, unit: &'static str) -> Figure {
+    Figure {
+        benchmark: NAME,
+        server: "none".to_owned(),
+        what: what.to_owned(),
+        value,
+        unit,
+        ratio: None,
+        goal: None,
+        usage: None,
+    }
+}
+
 /// The bytes of this process that are in memory.
-fn resident() -> Result<u64> {
+fn resident() -> Result<f64> {
     let status = fs::read_to_string("/proc/self/status").context("needs Linux")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    Ok(kilobytes.context("no VmRSS")?.parse::<u64>()? * 1024)
+    Ok(kilobytes.context("no VmRSS")?.parse::<f64>()? * 1024.0)
 }
 
 #[derive(Debug)]
