@@ -109,14 +109,13 @@ impl Race {
                     let times = &mut times[who];
                     let key = KEYS[who];
                     match who {
-                        DOCLOCK => times.time(clock, take_and_release(&locks, key)).await?,
+                        DOCLOCK => times.time(clock, take_and_release(&locks, key)).await,
                         RESENT => {
-                            times
-                                .time(clock, recorded.resend(&driver, key, round))
-                                .await?
+                            let round = recorded.resend(&driver, key, round);
+                            times.time(clock, round).await
                         }
-                        _ => times.time(clock, by_hand.take_and_release(key)).await?,
-                    }
+                        _ => times.time(clock, by_hand.take_and_release(key)).await,
+                    }?;
                 }
                 self.bar.inc(u64::from(block > 0));
             }

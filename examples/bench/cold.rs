@@ -93,7 +93,7 @@ pub(crate) async fn shoot(site: &Site, way: Way) -> Result<()> {
         granted
     };
     say(&Told {
-        granted: millis(granted - begin),
+        granted: millis(granted.saturating_sub(begin)),
         usage: meter.read(),
     })
 }

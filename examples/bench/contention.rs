@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::child::{Child, Parent, Role, say};
 use crate::meter::{Meter, Usage};
 use crate::raw::{ByHand, Way};
-use crate::report::Report;
+use crate::report::{Figure, Report};
 use crate::server::Site;
 use crate::time::{Clock, median, millis};
 use crate::{Bench, TIMES};
@@ -143,8 +143,11 @@ impl Measured {
     }
 }
 
-fn of(measured: &[Measured], what: fn(&Measured) -> f64) -> f64 {
-    median(measured.iter().map(what))
+type Quantity = fn(&Measured) -> f64;
+
+/// The middle one.
+fn of(measured: &[Measured], quantity: Quantity) -> f64 {
+    median(measured.iter().map(quantity))
 }
 
 fn tell(
@@ -153,29 +156,24 @@ fn tell(
     (processes, tasks): (usize, usize),
     [ours, plain]: &Outcome,
 ) {
-    let quantities: [(&str, &str, fn(&Measured) -> f64); 4] = [
-        ("requests for each section", "", |it| it.usage.requests),
-        ("sections a second", "/s", |it| it.per_second),
-        ("longest wait", "ms", |it| it.longest),
-        ("longest wait / the median", "", |it| it.longest / it.median),
-    ];
-    let units = [ours, plain].map(|way| Usage {
-        requests: of(way, |it| it.usage.requests),
-        write_units: of(way, |it| it.usage.write_units),
-        read_units: of(way, |it| it.usage.read_units),
-    });
-    for (name, unit, quantity) in quantities {
+    let mut tell = |what: &str, unit, quantity: Quantity, usage: Option<Usage>| {
         let pairs = ours.iter().zip(plain);
         let ratio = median(pairs.map(|(ours, plain)| quantity(ours) / quantity(plain)));
-        let what = format!("{processes} × {tasks}: {name}");
-        let mut figure = bench
-            .figure(NAME, what, of(ours, quantity), unit)
-            .ratio(ratio);
-        if name.starts_with("requests") {
-            figure = figure.usage(units[0]);
-        }
-        report.add(figure);
-    }
+        let what = format!("{processes} × {tasks}: {what}");
+        let figure = bench.figure(NAME, what, of(ours, quantity), unit);
+        report.add(Figure { usage, ..figure }.ratio(ratio));
+    };
+    let usage = Usage {
+        requests: of(ours, |it| it.usage.requests),
+        write_units: of(ours, |it| it.usage.write_units),
+        read_units: of(ours, |it| it.usage.read_units),
+    };
+    let requests = |it: &Measured| it.usage.requests;
+    tell("requests for each section", "", requests, Some(usage));
+    tell("sections a second", "/s", |it| it.per_second, None);
+    tell("longest wait", "ms", |it| it.longest, None);
+    let unfairness = |it: &Measured| it.longest / it.median;
+    tell("longest wait / the median", "", unfairness, None);
 }
 
 fn draw(bench: &Bench, report: &mut Report, outcomes: &[((usize, usize), Outcome)]) {
@@ -287,9 +285,10 @@ impl Contender {
                 Ok(Some(granted))
             }
             Err(error) => match error.kind() {
-                ErrorKind::WaitTimeout => Ok(None),
-                // The last request of the wait was cut short.
-                ErrorKind::Unavailable | ErrorKind::OutcomeUnknown => Ok(None),
+                // Or its last request was cut short.
+                ErrorKind::WaitTimeout | ErrorKind::Unavailable | ErrorKind::OutcomeUnknown => {
+                    Ok(None)
+                }
                 _ => Err(error.into()),
             },
         }

@@ -14,7 +14,7 @@ use crate::child::{Child, Parent, Role, say};
 use crate::meter::{Meter, Usage};
 use crate::raw::{ByHand, Way};
 use crate::report::Report;
-use crate::server::Driver;
+use crate::server::{Driver, Site};
 use crate::time::{Clock, Times, median, millis};
 
 const NAME: &str = "handover";
@@ -28,7 +28,7 @@ struct Ask {
 
 /// What the waiter saw.
 #[derive(Serialize, Deserialize)]
-struct Granted {
+struct Waited {
     asked: Duration,
     granted: Duration,
     usage: Usage,
@@ -117,11 +117,11 @@ async fn pass(
             Some(lease) => lease.release().await?,
             None => by_hand.give_back(&key, &owner).await?,
         }
-        let granted: Granted = waiter.hear().await?;
-        ensure!(granted.asked < begin, "the waiter came too late");
+        let told: Waited = waiter.hear().await?;
+        ensure!(told.asked < begin, "the waiter came too late");
         passes.push(Pass {
-            took: millis(granted.granted.saturating_sub(begin)),
-            usage: granted.usage,
+            took: millis(told.granted.saturating_sub(begin)),
+            usage: told.usage,
         });
         bench.bar.inc(1);
     }
@@ -130,7 +130,7 @@ async fn pass(
 }
 
 /// In the child: waits whenever it is asked to.
-pub(crate) async fn wait(site: &crate::server::Site) -> Result<()> {
+pub(crate) async fn wait(site: &Site) -> Result<()> {
     let meter = Meter::default();
     let driver = site.driver(Some(&meter)).await?;
     let (locks, by_hand) = (driver.locks(), ByHand(driver));
@@ -142,7 +142,7 @@ pub(crate) async fn wait(site: &crate::server::Site) -> Result<()> {
     let mut parent = Parent::new();
     while let Some(Ask { way, key }) = parent.hear().await? {
         let (before, asked) = (meter.read(), Clock::WALL.now()?);
-        let told = |granted| Granted {
+        let told = |granted| Waited {
             asked,
             granted,
             usage: meter.read() - before,

@@ -32,7 +32,7 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
             locks.lock(key).ttl(LONG).acquire().await
         });
         let more: Vec<_> = missing.buffer_unordered(SIDE_BY_SIDE).try_collect().await?;
-        let took = Clock::WALL.now()? - begin;
+        let took = Clock::WALL.now()?.saturating_sub(begin);
         held.extend(more);
 
         let (mut ours, mut plain) = (Times::new()?, Times::new()?);

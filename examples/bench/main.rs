@@ -10,6 +10,7 @@
 //! slows both down. Times are those of one machine and one hour; what counts are the ratios.
 
 #![allow(missing_docs)]
+#![allow(clippy::cast_precision_loss, reason = "counts of a few thousand")]
 
 mod acquire;
 mod child;

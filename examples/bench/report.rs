@@ -80,15 +80,11 @@ const HEAD: [&str; 8] = [
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
     pub(crate) command: String,
-    figures: Vec<Figure>,
+    pub(crate) figures: Vec<Figure>,
     plots: BTreeMap<&'static str, Plot>,
 }
 
 impl Report {
-    pub(crate) fn figures(&self) -> &[Figure] {
-        &self.figures
-    }
-
     pub(crate) fn add(&mut self, figure: Figure) {
         self.figures.push(figure);
     }

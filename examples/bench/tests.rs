@@ -32,8 +32,8 @@ async fn what_is_counted_is_told() -> Result<()> {
     holders::run(&bench, &mut report).await?;
 
     let used = |nth: usize| {
-        let figures = report.figures();
-        figures[nth].usage.map(|it| (it.requests, it.write_units))
+        let usage = report.figures[nth].usage;
+        usage.map(|it| (it.requests, it.write_units))
     };
     assert_eq!(used(0), Some((2.0, 2.0)), "acquire and release by doclock");
     assert_eq!(used(7), Some((2.0, 2.0)), "and by hand");
@@ -42,8 +42,8 @@ async fn what_is_counted_is_told() -> Result<()> {
     report.write(folder.path())?;
     let markdown = fs::read_to_string(folder.path().join("report.md"))?;
     let rows = markdown.lines().filter(|line| line.contains(" dynoxide "));
-    assert_eq!(rows.count(), report.figures().len());
-    for figure in report.figures() {
+    assert_eq!(rows.count(), report.figures.len());
+    for figure in &report.figures {
         assert!(figure.value > 0.0, "{figure:?}");
     }
     assert!(fs::read_to_string(folder.path().join("holders-time.svg"))?.contains("<svg"));
