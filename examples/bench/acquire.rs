@@ -96,6 +96,8 @@ impl Race {
         let locks = driver.locks();
         let by_hand = ByHand(driver.clone());
         let recorded = Recorded::new(&self.site, KEYS[DOCLOCK]).await?;
+        // They are those of a record that is there.
+        take_and_release(&locks, KEYS[RESENT]).await?;
         let mut rng = Rng::with_seed(self.seed);
         let mut blocks = Vec::new();
         // The first one warms up.
