@@ -55,9 +55,7 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
         }
         let (curve, x) = (bench.site.kind.to_string(), holders as f64);
         report.point("holders-time", &curve, (x, both[0]));
-        if usage.write_units > 0.0 {
-            report.point("holders-units", &curve, (x, usage.write_units));
-        }
+        report.point("holders-units", &curve, (x, usage.write_units));
     }
     locks.shutdown().await;
     drop(held);

@@ -127,16 +127,7 @@ impl Bench {
         value: f64,
         unit: &'static str,
     ) -> Figure {
-        Figure {
-            benchmark,
-            server: self.site.kind.to_string(),
-            what: what.into(),
-            value,
-            unit,
-            ratio: None,
-            goal: None,
-            usage: None,
-        }
+        Figure::new(benchmark, self.site.kind, what, value, unit)
     }
 
     async fn run(&self, name: Name, report: &mut Report) -> Result<()> {

@@ -41,16 +41,7 @@ pub(crate) async fn run(quick: bool, report: &mut Report) -> Result<()> {
 }
 
 fn figure(what: &str, value: f64, unit: &'static str) -> Figure {
-    Figure {
-        benchmark: NAME,
-        server: "none".to_owned(),
-        what: what.to_owned(),
-        value,
-        unit,
-        ratio: None,
-        goal: None,
-        usage: None,
-    }
+    Figure::new(NAME, "none", what, value, unit)
 }
 
 /// The bytes of this process that are in memory.

@@ -28,6 +28,25 @@ pub(crate) struct Figure {
 }
 
 impl Figure {
+    pub(crate) fn new(
+        benchmark: &'static str,
+        server: impl ToString,
+        what: impl Into<String>,
+        value: f64,
+        unit: &'static str,
+    ) -> Self {
+        Self {
+            benchmark,
+            server: server.to_string(),
+            what: what.into(),
+            value,
+            unit,
+            ratio: None,
+            goal: None,
+            usage: None,
+        }
+    }
+
     pub(crate) fn ratio(self, ratio: f64) -> Self {
         Self {
             ratio: Some(ratio),
@@ -91,6 +110,10 @@ impl Report {
 
     /// A point of a curve in one of the [plots](plot::PLOTS).
     pub(crate) fn point(&mut self, plot: &'static str, curve: impl Into<String>, at: (f64, f64)) {
+        // Nothing has no place on a logarithmic axis.
+        if at.1 <= 0.0 {
+            return;
+        }
         let curves = &mut self.plots.entry(plot).or_default().curves;
         curves.entry(curve.into()).or_default().push(at);
     }
