@@ -16,8 +16,11 @@ use crate::record::Payload;
 use crate::renewal::{Renewal, Span};
 use crate::time::Moment;
 use crate::wait::{Backoff, Watch, in_line};
-use crate::worker::{Held, Worker};
+use crate::worker::{Crowd, Held, Turn, Worker, closed};
 use crate::{Error, ErrorKind, LeaseId, Mode, Result};
+
+/// How long it stands back when others of its client had the lock for a row: those of other clients may ask meanwhile.
+const STAND_BACK: Duration = Duration::from_millis(10);
 
 /// The shortest time that is worth an attempt.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -147,6 +150,7 @@ impl<'a> Acquisition<'a> {
 
     async fn run(mut self, turn: &mut Option<OwnedSemaphorePermit>) -> Result<Taken> {
         let mut last: Option<Setback> = None;
+        let mut offered = self.line_up().await?;
         loop {
             let left = self.budget.left(self.now());
             if let Some(setback) = last.take_if(|_| left < SHORTEST) {
@@ -156,12 +160,18 @@ impl<'a> Acquisition<'a> {
                 // Others had it for so long that nothing can be done with it any more.
                 return Err(last.map_or(error, Setback::into_error));
             }
-            let next = match self.attempt(left.max(SHORTEST)).await {
+            let outcome = match offered.take() {
+                Some(outcome) => outcome,
+                None => self.attempt(left.max(SHORTEST)).await,
+            };
+            let next = match outcome {
                 Ok(AcquireOutcome::Granted(grant)) => self.settle(grant, turn).await?,
                 Ok(AcquireOutcome::Queued(contention)) => self.queued(contention),
                 Ok(AcquireOutcome::Held(contention)) => self.refused(contention)?,
                 Ok(AcquireOutcome::Skipped(state)) => Next::Done(Taken::Skipped(state)),
                 Err(error) if error.is_transient() => {
+                    // An attempt that may yet arrive would take over what is held in its owner's name then.
+                    self.plan.any_owner &= error.kind() != ErrorKind::OutcomeUnknown;
                     let pause = self.backoff.next(fastrand::f64());
                     // An attempt that the end of the wait cut short says less than the one before.
                     let over = self.budget.left(self.now()) < SHORTEST;
@@ -178,6 +188,50 @@ impl<'a> Acquisition<'a> {
                     last = Some(setback);
                 }
             }
+        }
+    }
+
+    /// Waits for its turn among those of this client that want the key. The answer to a first attempt, if that was made in
+    /// the place of a lease that ended.
+    async fn line_up(&mut self) -> Result<Option<Result<AcquireOutcome>>> {
+        if !self.waits || !self.plan.stands_in_line() {
+            return Ok(None);
+        }
+        let inner = self.client.inner();
+        self.plan.request.timeout = inner.request_timeout;
+        let left = self.budget.left(self.now());
+        let line = inner.worker.line(self.plan.clone(), self.renewal.clone());
+        let Ok(turn) = tokio::time::timeout(left, line).await else {
+            return Err(held_here());
+        };
+        match turn? {
+            Turn::Ask(crowd) => {
+                self.stand_back(crowd).await;
+                Ok(None)
+            }
+            Turn::Offer(offer) => {
+                self.plan.request.owner = offer.owner;
+                self.renewal = offer.renewal;
+                let left = self.budget.left(self.now());
+                let answer = tokio::time::timeout(left, offer.answer).await;
+                Ok(Some(answer.map_or_else(
+                    |_| Err(no_answer()),
+                    |answer| answer.unwrap_or_else(|_| Err(closed())),
+                )))
+            }
+        }
+    }
+
+    /// Where many of this client want a lock, those of other clients get their turns as well.
+    async fn stand_back(&mut self, crowd: Crowd) {
+        let inner = self.client.inner();
+        if crowd == Crowd::Alone || !inner.backend.hands_over() {
+            return;
+        }
+        self.plan.request.queueing = Queueing::Fair;
+        if crowd == Crowd::Row {
+            let left = self.budget.left(self.now());
+            tokio::time::sleep(STAND_BACK.min(left)).await;
         }
     }
 
@@ -246,7 +300,8 @@ impl<'a> Acquisition<'a> {
         if self.plan.takes_turns && self.renewal.deadline().is_none() {
             return Err(replaced());
         }
-        // Given back by its id, so that the next attempt needs another one.
+        // Given back by its id, so that the next attempt needs another one, and its owner no other lease.
+        self.plan.any_owner = false;
         self.plan.request.id = LeaseId::random();
         self.plan.request.queued = false;
         self.renewal = renewal(&self.plan);
@@ -332,6 +387,13 @@ pub(crate) fn no_answer() -> Error {
     Error::new(
         ErrorKind::OutcomeUnknown,
         "no answer in time: check that the database is reachable and has a majority",
+    )
+}
+
+fn held_here() -> Error {
+    Error::new(
+        ErrorKind::WaitTimeout,
+        "still held after the wait, by another task of this client: wait longer, or look at it with `inspect`",
     )
 }
 

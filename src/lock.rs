@@ -316,6 +316,7 @@ impl<M: 'static> Lock<M> {
             max_hold: self.max_hold,
             min_hold,
             takes_turns: self.takes_turns && self.owner.is_some(),
+            any_owner: self.owner.is_none(),
             automatic: self.automatic,
             since: None,
         };

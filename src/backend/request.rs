@@ -348,6 +348,14 @@ impl ReleaseRequest {
         self.keep.map(|keep| keep.clamp(RETENTION, MAX_KEEP))
     }
 
+    /// Whether it leaves more behind than a lease that is gone.
+    pub(crate) fn says_more(&self) -> bool {
+        self.linger.is_some()
+            || self.slot_done.is_some()
+            || self.state.is_some()
+            || self.keep.is_some()
+    }
+
     /// A release of an acquisition.
     #[must_use]
     pub fn new(key: &Key, owner: &Owner, id: &LeaseId) -> Self {

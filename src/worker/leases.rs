@@ -283,6 +283,7 @@ mod tests {
             max_hold: None,
             min_hold: None,
             takes_turns: false,
+            any_owner: true,
             automatic: false,
             since: None,
         };

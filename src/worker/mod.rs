@@ -2,6 +2,7 @@
 
 mod attempts;
 mod leases;
+mod lines;
 mod task;
 
 use std::sync::{Arc, PoisonError};
@@ -20,8 +21,12 @@ use crate::{Error, ErrorKind, LeaseId, Result};
 
 use attempts::Attempt;
 
+pub(crate) use lines::{Crowd, Turn, Waiter};
+
 /// What the task is asked to do.
 pub(crate) enum Command {
+    /// Wait until it is its turn among those of this client that want the key.
+    Line(Box<Waiter>),
     /// Send an attempt to acquire.
     Attempt(Box<Attempt>),
     /// Nobody wants this acquisition any more: release it, once no attempt of it is under way.
@@ -84,6 +89,19 @@ impl Worker {
             clock,
             commands: Mutex::new(State::Idle),
         }))
+    }
+
+    /// Waits until no other of this client asks for the key or has it. Dropping the future leaves the place in the line to
+    /// [`abandon`](Self::abandon).
+    pub(crate) async fn line(&self, plan: Plan, renewal: Renewal) -> Result<Turn> {
+        let waiter = |turn| {
+            Command::Line(Box::new(Waiter {
+                plan,
+                renewal,
+                turn,
+            }))
+        };
+        self.ask(waiter).await
     }
 
     /// Sends an attempt to acquire and waits for it. Dropping the future leaves the attempt under way.
@@ -211,7 +229,7 @@ impl Worker {
     }
 }
 
-fn closed() -> Error {
+pub(crate) fn closed() -> Error {
     Error::new(
         ErrorKind::Closed,
         "the lock client was shut down, or its runtime ended: make a new one",

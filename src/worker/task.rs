@@ -6,25 +6,64 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use super::attempts::Attempt;
 use super::attempts::Attempts;
 use super::leases::Leases;
+use super::lines::{Lines, Offer, Turn, Waiter};
 use super::{Command, Held};
 use crate::backend::{
     AcquireOutcome, AcquireRequest, Backend, ReleaseOutcome, ReleaseRequest, RenewOutcome,
     RenewRequest,
 };
 use crate::lease::{End, LOOK, LeaseState, Loss};
+use crate::plan::Plan;
 use crate::renewal::Span;
 use crate::time::Clock;
 use crate::wait::Backoff;
-use crate::{Error, ErrorKind, LeaseId, Result};
+use crate::{Error, ErrorKind, LeaseId, Mode, Result};
 
 /// A request that came to its end.
 enum Landed {
     Attempt(LeaseId, u64, Result<AcquireOutcome>),
     Renewal(LeaseId, Result<RenewOutcome>),
+    /// An attempt in the place of a lease that ends.
+    HandOver(LeaseId, u64, Result<AcquireOutcome>, Leaving),
+    Released(LeaseId),
     /// Whoever asked has been answered.
     Answered,
+}
+
+/// A lease or an acquisition that ends.
+struct Leaving {
+    request: ReleaseRequest,
+    /// What is left of it.
+    left: Duration,
+    /// It may have ended already, by a request whose answer got lost.
+    unknown: bool,
+    /// Who waits for it, and whether the lease was lost before.
+    done: Option<(oneshot::Sender<Result<()>>, Result<()>)>,
+}
+
+impl Leaving {
+    /// Nobody waits for the end of it.
+    fn unnoticed(request: ReleaseRequest) -> Self {
+        Self {
+            request,
+            left: Duration::ZERO,
+            unknown: false,
+            done: None,
+        }
+    }
+
+    fn answer(self, result: Result<()>) {
+        match (self.done, result) {
+            (Some((done, before)), result) => drop(done.send(before.and(result))),
+            (None, Err(error)) if error.kind() != ErrorKind::LeaseLost => {
+                tracing::warn!(%error, "release failed, the lock stays until it expires");
+            }
+            (None, _) => {}
+        }
+    }
 }
 
 struct Task {
@@ -32,6 +71,7 @@ struct Task {
     clock: Arc<dyn Clock>,
     attempts: Attempts,
     leases: Leases,
+    lines: Lines,
     requests: JoinSet<Landed>,
     ended: Vec<oneshot::Sender<()>>,
 }
@@ -47,6 +87,7 @@ pub(super) async fn run(
         clock,
         attempts: Attempts::default(),
         leases: Leases::default(),
+        lines: Lines::default(),
         requests: JoinSet::new(),
         ended: Vec::new(),
     };
@@ -80,6 +121,7 @@ pub(super) async fn run(
 impl Task {
     fn obey(&mut self, command: Command) {
         match command {
+            Command::Line(waiter) => self.lines.join(*waiter),
             Command::Attempt(attempt) => {
                 let request = self.attempts.begin(*attempt);
                 self.send_attempts(request);
@@ -87,9 +129,14 @@ impl Task {
             Command::Abandon(id) => {
                 let ending = self.attempts.abandon(&id);
                 self.give_back(ending);
+                self.lines.abandon(&id);
             }
             Command::Hold(held) => {
-                self.attempts.hand_over(&held.lease.id);
+                let lease = &held.lease;
+                self.attempts.hand_over(&lease.id);
+                if lease.mode == Mode::Exclusive {
+                    self.lines.hold(&lease.key, &lease.id);
+                }
                 self.leases.insert(*held, self.clock.now());
             }
             Command::Renew { lease, done } => {
@@ -113,7 +160,10 @@ impl Task {
                 let _ = reply.send(Ok(plan));
             }
             Command::Resume(id) => self.leases.resume(&id, self.clock.now()),
-            Command::Forget(id) => drop(self.leases.remove(&id)),
+            Command::Forget(id) => {
+                self.leases.remove(&id);
+                self.lines.leave(&id);
+            }
             Command::Release { lease, end, done } => self.release(&lease, end, done),
             Command::Shutdown(done) => self.shut_down(done),
         }
@@ -134,6 +184,18 @@ impl Task {
                     self.lost(&held);
                 }
             }
+            Landed::HandOver(id, seq, outcome, mut leaving) => {
+                let granted = matches!(outcome, Ok(AcquireOutcome::Granted(_)));
+                let unknown = |error: &Error| error.kind() == ErrorKind::OutcomeUnknown;
+                leaving.unknown = outcome.as_ref().is_err_and(unknown);
+                self.take(Landed::Attempt(id, seq, outcome));
+                if granted {
+                    leaving.answer(Ok(()));
+                } else {
+                    self.send_release(leaving);
+                }
+            }
+            Landed::Released(id) => self.lines.leave(&id),
             Landed::Answered => {}
         }
     }
@@ -151,6 +213,7 @@ impl Task {
     fn lost(&mut self, held: &Held) {
         let (lease, now) = (&held.lease, self.clock.now());
         tracing::warn!(key = %lease.key, owner = %lease.owner, "lease lost");
+        self.lines.leave(&lease.id);
         // Only a limit of its own ends a lease that the record still shows, and that is over with it.
         if held.renewal.reached_cap(now) {
             self.give_back(Some(lease.ending(now, End::default())));
@@ -160,7 +223,7 @@ impl Task {
     /// Nobody waits for the end of it.
     fn give_back(&mut self, ending: Option<ReleaseRequest>) {
         if let Some(ending) = ending {
-            self.send_release(ending, Duration::ZERO, None);
+            self.send_release(Leaving::unnoticed(ending));
         }
     }
 
@@ -168,9 +231,65 @@ impl Task {
         let before = lease.end();
         let now = self.clock.now();
         let held = self.leases.remove(&lease.id);
-        let left = held.map_or(Duration::ZERO, |held| held.renewal.left(now));
-        let ending = lease.ending(now, end);
-        self.send_release(ending, left, done.map(|done| (done, before)));
+        let request = lease.ending(now, end);
+        let says_more = request.says_more();
+        let next = held.as_ref().filter(|_| before.is_ok() && !says_more);
+        let next = next.and_then(|held| self.next_in_line(&held.plan));
+        let leaving = Leaving {
+            request,
+            left: held.map_or(Duration::ZERO, |held| held.renewal.left(now)),
+            unknown: false,
+            done: done.map(|done| (done, before)),
+        };
+        match next {
+            Some(waiter) => self.hand_over(lease, waiter, leaving),
+            None => self.send_release(leaving),
+        }
+    }
+
+    /// Who may have the place of a lease, in its name.
+    fn next_in_line(&mut self, from: &Plan) -> Option<Waiter> {
+        if !from.any_owner || !self.backend.hands_over() {
+            return None;
+        }
+        // The record would keep the longer ttl, and the late end that comes with it.
+        let may = |to: &Plan| to.may_be_handed() && to.request.ttl >= from.request.ttl;
+        self.lines.next(&from.request.id, may)
+    }
+
+    /// Releases and acquires in one request: the next one takes the place of the lease that ends.
+    fn hand_over(&mut self, from: &LeaseState, to: Waiter, leaving: Leaving) {
+        let Waiter {
+            mut plan,
+            mut renewal,
+            turn,
+        } = to;
+        let request = &mut plan.request;
+        request.owner = from.owner.clone();
+        request.replaces = Some(from.id.clone());
+        request.seq = renewal.send(self.clock.now());
+        let (reply, answer) = oneshot::channel();
+        let ending = plan.ending(plan.request.timeout);
+        let attempt = Attempt {
+            request: plan.request,
+            ending,
+            reply,
+        };
+        let offer = Offer {
+            owner: from.owner.clone(),
+            renewal,
+            answer,
+        };
+        // If it does not want it any more, it is about to be abandoned, and released then.
+        let _ = turn.send(Ok(Turn::Offer(Box::new(offer))));
+        let Some(request) = self.attempts.begin(attempt) else {
+            return self.send_release(leaving);
+        };
+        let backend = Arc::clone(&self.backend);
+        self.requests.spawn(async move {
+            let outcome = backend.acquire(&request).await;
+            Landed::HandOver(request.id, request.seq, outcome, leaving)
+        });
     }
 
     fn shut_down(&mut self, done: oneshot::Sender<()>) {
@@ -180,6 +299,8 @@ impl Task {
             held.lease.lose(Loss::Shutdown);
             self.give_back(Some(held.lease.ending(now, End::default())));
         }
+        // Who waits is told by that.
+        self.lines = Lines::default();
         for ending in self.attempts.close() {
             self.give_back(Some(ending));
         }
@@ -205,28 +326,18 @@ impl Task {
     }
 
     /// Releases, trying again for as long as the lease would live, and at least as long as one request may take.
-    fn send_release(
-        &mut self,
-        request: ReleaseRequest,
-        left: Duration,
-        done: Option<(oneshot::Sender<Result<()>>, Result<()>)>,
-    ) {
+    fn send_release(&mut self, leaving: Leaving) {
         let backend = Arc::clone(&self.backend);
         let clock = Arc::clone(&self.clock);
         let span = Span {
             from: clock.now(),
-            length: left.max(request.timeout),
+            length: leaving.left.max(leaving.request.timeout),
         };
         self.requests.spawn(async move {
-            let result = release(&*backend, &*clock, &request, span).await;
-            match (done, result) {
-                (Some((done, before)), result) => drop(done.send(before.and(result))),
-                (None, Err(error)) if error.kind() != ErrorKind::LeaseLost => {
-                    tracing::warn!(%error, "release failed, the lock stays until it expires");
-                }
-                (None, _) => {}
-            }
-            Landed::Answered
+            let result = release(&*backend, &*clock, &leaving, span).await;
+            let id = leaving.request.id.clone();
+            leaving.answer(result);
+            Landed::Released(id)
         });
     }
 }
@@ -234,11 +345,11 @@ impl Task {
 async fn release(
     backend: &dyn Backend,
     clock: &dyn Clock,
-    request: &ReleaseRequest,
+    leaving: &Leaving,
     span: Span,
 ) -> Result<()> {
     let mut backoff = Backoff::new();
-    let mut unknown = false;
+    let (request, mut unknown) = (&leaving.request, leaving.unknown);
     loop {
         let error = match backend.release(request).await {
             Ok(ReleaseOutcome::Released) => return Ok(()),

@@ -16,6 +16,7 @@ mod ending;
 mod faulty;
 mod holding;
 mod input;
+mod line;
 mod once;
 mod patterns;
 mod queueing;
