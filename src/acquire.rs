@@ -213,11 +213,14 @@ impl<'a> Acquisition<'a> {
                 self.plan.request.owner = offer.owner;
                 self.renewal = offer.renewal;
                 let left = self.budget.left(self.now());
-                let answer = tokio::time::timeout(left, offer.answer).await;
-                Ok(Some(answer.map_or_else(
-                    |_| Err(no_answer()),
-                    |answer| answer.unwrap_or_else(|_| Err(closed())),
-                )))
+                let answer = match tokio::time::timeout(left, offer.answer).await {
+                    Ok(answer) => answer.unwrap_or_else(|_| Err(closed())),
+                    Err(_) => Err(no_answer()),
+                };
+                // Gone before it could be handed on: this one asks as if nothing had been offered.
+                let is_gone = |refusal: &Contention| refusal.reason == Reason::Replaced;
+                let gone = matches!(&answer, Ok(AcquireOutcome::Held(refusal)) if is_gone(refusal));
+                Ok(Some(answer).filter(|_| !gone))
             }
         }
     }
