@@ -27,7 +27,7 @@ enum Landed {
     Attempt(LeaseId, u64, Result<AcquireOutcome>),
     Renewal(LeaseId, Result<RenewOutcome>),
     /// An attempt in the place of a lease that ends.
-    HandOver(LeaseId, u64, Result<AcquireOutcome>, Leaving),
+    HandOver(LeaseId, u64, Result<AcquireOutcome>, Box<Leaving>),
     Released(LeaseId),
     /// Whoever asked has been answered.
     Answered,
@@ -192,7 +192,7 @@ impl Task {
                 if granted {
                     leaving.answer(Ok(()));
                 } else {
-                    self.send_release(leaving);
+                    self.send_release(*leaving);
                 }
             }
             Landed::Released(id) => self.lines.leave(&id),
@@ -288,7 +288,7 @@ impl Task {
         let backend = Arc::clone(&self.backend);
         self.requests.spawn(async move {
             let outcome = backend.acquire(&request).await;
-            Landed::HandOver(request.id, request.seq, outcome, leaving)
+            Landed::HandOver(request.id, request.seq, outcome, Box::new(leaving))
         });
     }
 
