@@ -3,6 +3,7 @@
 mod claims;
 mod clock;
 mod corrupt;
+mod handing;
 mod items;
 mod jobs;
 mod meddling;

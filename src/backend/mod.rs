@@ -95,6 +95,12 @@ pub trait Backend: Any + Debug + Send + Sync {
         Err(unsupported("list"))
     }
 
+    /// Whether an acquisition takes the place of an exclusive lease that it names ([`AcquireRequest::replaces`]) in one
+    /// request. A client hands locks on from task to task by that.
+    fn hands_over(&self) -> bool {
+        false
+    }
+
     /// Ends every lease on a key, whoever holds it, and returns those that it ended. For operators: a holder
     /// that is alive goes on until its next renewal, so fence what it writes.
     async fn force_release(&self, key: &Key) -> Result<Vec<Holder>> {

@@ -10,6 +10,7 @@ mod expression;
 mod field;
 mod grant;
 pub(crate) mod guarded;
+mod handing;
 mod keys;
 mod list;
 mod look;
@@ -50,7 +51,7 @@ const MAX_CLOCK_SKEW: Duration = Duration::from_mins(5);
 
 /// Locks in a DynamoDB table: one item per key, in a table of its own or beside other items.
 ///
-/// Free, contended, renewed or released, a call is one request; a first look at a new key on a cold start, and taking
+/// Free, contended, renewed, released or handed on, a call is one request; a first look at a new key on a cold start, and taking
 /// over from a dead holder, are two. A waiter polls by a read; to join the queue, to refresh its place every two seconds
 /// and to take its turn is one write more each, and to leave is one. A scheduled run is a read, and a write if it is
 /// granted. Time is DynamoDB's own, as its responses' `Date` headers tell it: this machine's clock may
@@ -235,5 +236,9 @@ impl Backend for DynamoBackend {
         }
         let listed = within(READ_TIMEOUT, self.scan(prefix, page)).await;
         listed.map_err(|error| error.with_operation("list"))
+    }
+
+    fn hands_over(&self) -> bool {
+        !self.place.is_attribute()
     }
 }

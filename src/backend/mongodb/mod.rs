@@ -7,6 +7,7 @@ mod embedded;
 pub(crate) mod error;
 mod field;
 mod guarded;
+mod handing;
 mod list;
 mod pipeline;
 mod record;
@@ -58,6 +59,7 @@ const CLOCK_SKEW: Duration = Duration::from_millis(500);
 /// |---|---|
 /// | acquire a lock that is free, held by others or left by a dead holder; a run of a scheduled job | 1 |
 /// | in the queue: poll, refresh the place, take the turn, leave | 1 |
+/// | hand an exclusive lock on to another acquisition of its owner | 1 |
 /// | renew; release, with the rest of a minimum hold or without | 1 |
 /// | join the queue; upgrade, downgrade, or take a lock of one's own over; pass those who do not claim their turn | 2 |
 /// | renew or release what is not there any more | 2 |
@@ -211,6 +213,10 @@ impl Backend for MongoBackend {
         within(SETUP_TIMEOUT, self.prepare())
             .await
             .map_err(|error| error.with_operation("setup"))
+    }
+
+    fn hands_over(&self) -> bool {
+        !self.place.is_field()
     }
 
     async fn list(&self, prefix: &str, page: Option<&str>) -> Result<ListPage> {
