@@ -82,12 +82,6 @@ pub trait Backend: Any + Debug + Send + Sync {
         join_all(requests.iter().map(|request| self.renew(request))).await
     }
 
-    /// Whether an acquisition takes the place of an exclusive lease that it names ([`AcquireRequest::replaces`]) in one
-    /// request. A client hands locks on from task to task by that.
-    fn hands_over(&self) -> bool {
-        false
-    }
-
     /// Lists the records whose keys start with `prefix`, a page at a time. Start with `page: None`, go on with
     /// [`ListPage::next`]. Records that are not well-formed are left out.
     async fn list(&self, prefix: &str, page: Option<&str>) -> Result<ListPage> {

@@ -1,6 +1,8 @@
 //! What it takes to hand an exclusive lock from one acquisition to another of its owner.
 
-use doclock::{Backend, LeaseId, Mode, Reason, RenewOutcome, RenewRequest};
+use doclock::{Backend, LeaseId, LockClient, Mode, Reason, RenewOutcome, RenewRequest};
+
+use futures_util::future::try_join_all;
 
 use super::*;
 
@@ -99,5 +101,25 @@ on_both! {
         grant?;
         assert_eq!(sent, 2);
         assert!(record(&backend, &next.key).await?.queue.is_empty());
+    }
+
+    /// Tasks of one client that want the same lock.
+    async fn a_section_of_many_tasks_is_little_more_than_one_request(server: Server) {
+        const TASKS: usize = 16;
+        const EACH: usize = 25;
+        let (backend, _) = server.backend().await?;
+        let client = LockClient::new(backend);
+        client.lock("key").acquire().await?.release().await?;
+        let task = async || {
+            for _ in 0..EACH {
+                client.lock("key").acquire().await?.release().await?;
+            }
+            Ok::<_, doclock::Error>(())
+        };
+        let tasks = try_join_all((0..TASKS).map(|_| task()));
+        let (sent, done) = server.count(tasks).await;
+        done?;
+        println!("{sent} requests for {} sections", TASKS * EACH);
+        assert!(sent <= TASKS * EACH * 13 / 10, "{sent} requests");
     }
 }

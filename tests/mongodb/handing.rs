@@ -1,7 +1,10 @@
 //! What it takes to hand an exclusive lock from one acquisition to another of its owner.
 
 use anyhow::Result;
-use doclock::{AcquireOutcome, AcquireRequest, Backend, LeaseId, Mode, Queueing, Reason};
+use doclock::{
+    AcquireOutcome, AcquireRequest, Backend, LeaseId, LockClient, Mode, Queueing, Reason,
+};
+use futures_util::future::try_join_all;
 use mongodb::bson::{DateTime, doc};
 
 use super::fixture::{Fixture, past, request, secs};
@@ -95,5 +98,28 @@ async fn what_is_not_plain_is_handed_on_in_two_requests() -> Result<()> {
     let record = locks.backend.inspect(&first.key).await?.unwrap();
     let left = record.holders[0].expires_at.as_millis() - DateTime::now().timestamp_millis();
     assert!(left < 3_600_000, "{left} ms");
+    Ok(())
+}
+
+/// Tasks of one client that want the same lock.
+#[tokio::test]
+async fn a_section_of_many_tasks_is_little_more_than_one_request() -> Result<()> {
+    const TASKS: usize = 16;
+    const EACH: usize = 25;
+    let locks = Fixture::new().await?;
+    let client = LockClient::new(locks.backend.clone());
+    let warm = client.lock("k").acquire().await?;
+    warm.release().await?;
+    locks.commands.take();
+    let task = async || {
+        for _ in 0..EACH {
+            client.lock("k").acquire().await?.release().await?;
+        }
+        Ok::<_, doclock::Error>(())
+    };
+    try_join_all((0..TASKS).map(|_| task())).await?;
+    let sent = locks.commands.take().len();
+    // In a row of 17 there is one release more.
+    assert!(sent <= TASKS * EACH * 11 / 10, "{sent} requests");
     Ok(())
 }

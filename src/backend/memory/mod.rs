@@ -191,10 +191,6 @@ impl Backend for MemoryBackend {
         Ok(self.with_records(|records, _| records.get(key).cloned()))
     }
 
-    fn hands_over(&self) -> bool {
-        true
-    }
-
     async fn setup(&self) -> Result<()> {
         Ok(())
     }
