@@ -51,7 +51,9 @@ pub(in super::super) async fn acquire<D: Database>(
         queue(admitted, &request, &time)
     };
     let is_late = rests_on_the_record(&request) && database.creates_late();
-    let created = usize::from(seen.is_none() && (looks > 0 || is_late));
+    // That a lease is gone with its record is looked at twice.
+    let is_gone = request.replaces.is_some();
+    let created = usize::from(seen.is_none() && (looks > 0 || is_late || is_gone));
 
     match (expected, outcome) {
         (Verdict::Granted(next), AcquireOutcome::Granted(grant)) => {
