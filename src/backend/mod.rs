@@ -76,6 +76,12 @@ pub trait Backend: Any + Debug + Send + Sync {
     /// again, and by many at once.
     async fn setup(&self) -> Result<()>;
 
+    /// How many renewals a client may hand to [`renew_many`](Self::renew_many) at once. One means that it is not asked:
+    /// each renewal is a request of its own anyway.
+    fn renewals_at_once(&self) -> usize {
+        1
+    }
+
     /// Prolongs many leases; the outcomes stand in the order of the requests.
     async fn renew_many(&self, requests: &[RenewRequest]) -> Vec<Result<RenewOutcome>> {
         // Side by side: behind each other, one slow renewal would lose all that follow.

@@ -1,9 +1,10 @@
 //! The task itself.
 
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::attempts::Attempts;
@@ -19,10 +20,15 @@ use crate::time::Clock;
 use crate::wait::Backoff;
 use crate::{Error, ErrorKind, LeaseId, Result};
 
+/// How many batches of renewals are under way at once: enough that a slow one makes no other late, few enough that
+/// thousands of leases that are due at once do not ask the database for all at once.
+const BATCHES: usize = 16;
+
 /// A request that came to its end.
 enum Landed {
     Attempt(LeaseId, u64, Result<AcquireOutcome>),
-    Renewal(LeaseId, Result<RenewOutcome>),
+    /// Of one renewal, or of several that were sent together.
+    Renewals(Vec<(LeaseId, Result<RenewOutcome>)>),
     /// Whoever asked has been answered.
     Answered,
 }
@@ -33,6 +39,7 @@ struct Task {
     attempts: Attempts,
     leases: Leases,
     requests: JoinSet<Landed>,
+    batches: Arc<Semaphore>,
     ended: Vec<oneshot::Sender<()>>,
 }
 
@@ -48,6 +55,7 @@ pub(super) async fn run(
         attempts: Attempts::default(),
         leases: Leases::default(),
         requests: JoinSet::new(),
+        batches: Arc::new(Semaphore::new(BATCHES)),
         ended: Vec::new(),
     };
     let mut open = true;
@@ -95,7 +103,7 @@ impl Task {
             Command::Renew { lease, done } => {
                 let now = self.clock.now();
                 match self.leases.renew(&lease.id, done, now) {
-                    Ok(Some(request)) => self.send_renewal(request),
+                    Ok(Some(request)) => self.send_renewals(vec![request], None),
                     Ok(None) => {}
                     // Lost; or in the care of a task whose runtime is gone.
                     Err(done) => drop(done.send(lease.check().and_then(|()| Err(super::closed())))),
@@ -127,11 +135,13 @@ impl Task {
                 let ready = self.attempts.ready();
                 self.send_attempts(ready);
             }
-            Landed::Renewal(id, outcome) => {
-                let now = self.clock.now();
-                let lost = self.leases.renewed(&id, outcome, now, fastrand::f64());
-                if let Some(held) = lost {
-                    self.lost(&held);
+            Landed::Renewals(outcomes) => {
+                // The same for all: those that have to wait are sent together again.
+                let (now, luck) = (self.clock.now(), fastrand::f64());
+                for (id, outcome) in outcomes {
+                    if let Some(held) = self.leases.renewed(&id, outcome, now, luck) {
+                        self.lost(&held);
+                    }
                 }
             }
             Landed::Answered => {}
@@ -139,11 +149,21 @@ impl Task {
     }
 
     fn do_what_is_due(&mut self) {
-        let due = self.leases.due(self.clock.now());
-        for request in due.renewals {
-            self.send_renewal(request);
+        let now = self.clock.now();
+        let ended = self.leases.due(now);
+        let size = self.backend.renewals_at_once().max(1);
+        while self.leases.is_ready() {
+            let permit = match Arc::clone(&self.batches).try_acquire_owned() {
+                Ok(permit) => Some(permit),
+                // Each by itself: one that hangs makes no other late.
+                Err(_) if size == 1 => None,
+                // The next that lands makes room.
+                Err(_) => break,
+            };
+            let batch = self.leases.batch(size, now);
+            self.send_renewals(batch, permit);
         }
-        for held in due.ended {
+        for held in ended {
             self.lost(&held);
         }
     }
@@ -195,12 +215,25 @@ impl Task {
         }
     }
 
-    /// Each by itself: one that hangs makes no other late.
-    fn send_renewal(&mut self, request: RenewRequest) {
+    fn send_renewals(&mut self, requests: Vec<RenewRequest>, permit: Option<OwnedSemaphorePermit>) {
         let backend = Arc::clone(&self.backend);
         self.requests.spawn(async move {
-            let outcome = backend.renew(&request).await;
-            Landed::Renewal(request.id, outcome)
+            let outcomes = match &*requests {
+                [request] => vec![backend.renew(request).await],
+                requests => backend.renew_many(requests).await,
+            };
+            // Given back even where the backend panics.
+            drop(permit);
+            let outcomes = outcomes
+                .into_iter()
+                .chain(iter::repeat_with(|| Err(unanswered())));
+            Landed::Renewals(
+                requests
+                    .into_iter()
+                    .map(|request| request.id)
+                    .zip(outcomes)
+                    .collect(),
+            )
         });
     }
 
@@ -254,6 +287,13 @@ async fn release(
         }
         tokio::time::sleep(backoff.next(fastrand::f64()).min(left)).await;
     }
+}
+
+fn unanswered() -> Error {
+    Error::new(
+        ErrorKind::OutcomeUnknown,
+        "the backend answered fewer renewals than it was asked for: try again",
+    )
 }
 
 fn not_held(request: &ReleaseRequest) -> Error {
