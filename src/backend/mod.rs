@@ -168,6 +168,31 @@ pub(crate) async fn within<T>(
     }
 }
 
+/// The same failure of all of them.
+#[cfg(any(feature = "mongodb", feature = "dynamodb"))]
+fn fail_all(requests: &[RenewRequest], error: Error) -> Vec<Result<RenewOutcome>> {
+    let named = |error: Error, request: &RenewRequest| {
+        Err(error.with_operation("renew").with_key(&request.key))
+    };
+    let Some((last, others)) = requests.split_last() else {
+        return Vec::new();
+    };
+    let mut failed: Vec<_> = others
+        .iter()
+        .map(|request| named(error.without_source(), request))
+        .collect();
+    failed.push(named(error, last));
+    failed
+}
+
+/// The same renewal in less time.
+#[cfg(any(feature = "mongodb", feature = "dynamodb"))]
+fn hurried(request: &RenewRequest, timeout: Duration) -> RenewRequest {
+    let mut hurried = request.clone();
+    hurried.timeout = timeout;
+    hurried
+}
+
 /// A lock inside of a document needs the document.
 #[cfg(any(feature = "mongodb", feature = "dynamodb"))]
 fn no_document() -> Error {
