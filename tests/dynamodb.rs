@@ -5,6 +5,7 @@ mod clock;
 mod corrupt;
 mod items;
 mod jobs;
+mod many;
 mod meddling;
 mod once;
 mod queue;

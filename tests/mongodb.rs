@@ -5,6 +5,7 @@ mod cases;
 mod commuting;
 mod faults;
 pub mod fixture;
+mod many;
 mod once;
 mod purge;
 mod queue;

@@ -38,7 +38,7 @@ struct Reply {
 }
 
 /// What a command did to its statements, as far as its answer says.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Told {
     failed: HashMap<usize, Error>,
     /// Every statement that did not fail changed its document.
@@ -88,9 +88,13 @@ impl MongoBackend {
 
     async fn update_all(&self, requests: &[RenewRequest], timeout: Duration) -> Result<Told> {
         let statements = requests.iter().map(|request| self.statement(request));
+        let Ok(statements) = statements.collect::<Result<Vec<_>>>() else {
+            // A renewal of its own says what is wrong, and with which.
+            return Ok(Told::default());
+        };
         let command = doc! {
             "update": self.collection.name(),
-            "updates": statements.collect::<Result<Vec<_>>>()?,
+            "updates": statements,
             "ordered": false,
             "writeConcern": to_bson(&write::majority(timeout)).map_err(|error| convert(error.into()))?,
         };
