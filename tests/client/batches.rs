@@ -150,7 +150,7 @@ async fn leases_that_were_granted_one_by_one_settle_into_batches() {
     pass(secs(100)).await;
     let sent = backend.take();
     assert!(
-        (1000..=1100).contains(&sent.iter().sum()),
+        (1000..=1100).contains(&sent.iter().sum::<usize>()),
         "at each third, hardly sooner: {sent:?}"
     );
     assert!(sent.len() <= 44, "{sent:?}");
