@@ -73,7 +73,9 @@ on_both! {
         let mut item = server.item(&table, "k0").await?.context("no item")?;
         item.insert("pinned".to_owned(), number(253_402_300_799_u64));
         server.put(&table, item).await?;
-        backend.renew(&RenewRequest { seq: 9, ..renewals[1].clone() }).await?;
+        let mut later = renewals[1].clone();
+        later.seq = 9;
+        backend.renew(&later).await?;
         let (sent, seqs) = server.count(seqs(&backend, &renewals)).await;
         assert_eq!((sent, seqs), (3, vec![Ok(Some(2)), Ok(Some(9)), Ok(Some(2))]));
         let pinned = record(&backend, &renewals[0].key).await?;
