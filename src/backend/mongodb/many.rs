@@ -162,15 +162,18 @@ fn told(reply: Document, count: usize) -> Result<Told> {
         return Err(failure(WriteFailure::WriteConcernError(error)));
     }
     let mut failed = HashMap::new();
+    let mut attributed = true;
     for written in reply.write_errors {
         let index = written.get_i32("index").ok();
         let index = index.and_then(|index| usize::try_from(index).ok());
         let error: WriteError = from_document(written).map_err(|error| convert(error.into()))?;
-        // Of which statement it is must be known.
-        let index = index.unwrap_or(count);
-        failed.insert(index, failure(WriteFailure::WriteError(error)));
+        match index.filter(|index| *index < count) {
+            Some(index) => drop(failed.insert(index, failure(WriteFailure::WriteError(error)))),
+            // Whose it is, a look tells.
+            None => attributed = false,
+        }
     }
-    let complete = reply.n_modified.saturating_add(failed.len()) == count;
+    let complete = attributed && reply.n_modified.saturating_add(failed.len()) == count;
     Ok(Told { failed, complete })
 }
 
@@ -221,6 +224,16 @@ mod tests {
             !told(reply, 4).unwrap().complete,
             "one statement says nothing"
         );
+    }
+
+    #[test]
+    fn an_error_of_nobody_leaves_all_open() {
+        for index in [3, -1] {
+            let error = doc! { "index": index, "code": 112, "errmsg": "" };
+            let reply = doc! { "n": 2, "nModified": 2, "writeErrors": [error] };
+            let answer = told(reply, 3).unwrap();
+            assert!(!answer.complete && answer.failed.is_empty(), "{index}");
+        }
     }
 
     #[test]
