@@ -1,4 +1,4 @@
-//! Renewing many: statements of PartiQL, in batches.
+//! Renewing many: statements of `PartiQL`, in batches.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;

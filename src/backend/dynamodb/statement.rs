@@ -1,6 +1,6 @@
-//! A renewal as a statement of PartiQL, of which many fit into one request.
+//! A renewal as a statement of `PartiQL`, of which many fit into one request.
 //!
-//! PartiQL says what expressions say in other words, and knows neither `if_not_exists` nor as many alternatives: the
+//! `PartiQL` says what expressions say in other words, and knows neither `if_not_exists` nor as many alternatives: the
 //! statement asks for a record without a schedule, and what it refuses is renewed by itself.
 
 use std::collections::HashMap;
@@ -52,7 +52,8 @@ impl Expression {
         written.expression(&self.update);
         written.text.push_str(" WHERE ");
         for (name, value) in key {
-            written.text.push_str(&format!("{} = ? AND ", quoted(name)));
+            written.text.push_str(&quoted(name));
+            written.text.push_str(" = ? AND ");
             written.parameters.push(value.clone());
         }
         written.expression(&self.condition);
