@@ -76,13 +76,15 @@ pub trait Backend: Any + Debug + Send + Sync {
     /// again, and by many at once.
     async fn setup(&self) -> Result<()>;
 
-    /// How many renewals a client may hand to [`renew_many`](Self::renew_many) at once. One means that it is not asked:
-    /// each renewal is a request of its own anyway.
+    /// How many renewals a client hands to [`renew_many`](Self::renew_many) at once, at most: as many as it sends in one
+    /// request. It may change. One means that each goes out by itself, by [`renew`](Self::renew), as soon as it is due.
     fn renewals_at_once(&self) -> usize {
         1
     }
 
-    /// Prolongs many leases; the outcomes stand in the order of the requests.
+    /// Prolongs many leases, in the time of the request that has the least. The outcomes stand in the order of the
+    /// requests, each its own: a lease that is lost, or a failure that only concerns one of them, is told of that one.
+    /// There may be several leases of one key among them.
     async fn renew_many(&self, requests: &[RenewRequest]) -> Vec<Result<RenewOutcome>> {
         // Side by side: behind each other, one slow renewal would lose all that follow.
         join_all(requests.iter().map(|request| self.renew(request))).await
@@ -183,6 +185,19 @@ fn fail_all(requests: &[RenewRequest], error: Error) -> Vec<Result<RenewOutcome>
         .collect();
     failed.push(named(error, last));
     failed
+}
+
+/// The time of the renewal that has the least.
+#[cfg(any(feature = "mongodb", feature = "dynamodb"))]
+fn shortest(requests: &[RenewRequest]) -> Duration {
+    let timeouts = requests.iter().map(|request| request.timeout);
+    timeouts.min().unwrap_or_default()
+}
+
+/// What is left until then.
+#[cfg(any(feature = "mongodb", feature = "dynamodb"))]
+fn left(end: tokio::time::Instant) -> Duration {
+    end.saturating_duration_since(tokio::time::Instant::now())
 }
 
 /// The same renewal in less time.

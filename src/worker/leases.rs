@@ -164,15 +164,14 @@ impl Leases {
         let latest = batch::latest(first.ends(now), now.monotonic);
         let until = now.monotonic.saturating_add(first.held.renewal.early());
         let soon = self.schedule.range(..=(until, u64::MAX)).map(|(_, id)| id);
-        soon.filter(|id| {
-            let may_go = |entry: &Entry| {
-                entry.renews() && entry.held.renewal.may_go(now) && entry.ends(now) <= latest
-            };
-            self.entries.get(*id).is_some_and(may_go)
-        })
-        .take(room)
-        .cloned()
-        .collect()
+        let may_go = |entry: &Entry| {
+            entry.renews() && entry.held.renewal.may_go(now) && entry.ends(now) <= latest
+        };
+        // No more are looked at than there is room for: thousands may stand there that may not go.
+        soon.take(room)
+            .filter(|id| self.entries.get(*id).is_some_and(may_go))
+            .cloned()
+            .collect()
     }
 
     /// Somebody wants a renewal now: the request to send, unless one is under way that serves as well.

@@ -1,6 +1,7 @@
 //! The task itself.
 
 use std::iter;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,9 +21,11 @@ use crate::time::Clock;
 use crate::wait::Backoff;
 use crate::{Error, ErrorKind, LeaseId, Result};
 
-/// How many batches of renewals are under way at once: enough that a slow one makes no other late, few enough that
-/// thousands of leases that are due at once do not ask the database for all at once.
+/// How many batches of renewals are under way at once: few enough that thousands of leases that are due together do not
+/// ask the database for all at once.
 const BATCHES: usize = 16;
+/// After so long without an answer a batch does not count any more: however many hang, the others go out.
+const SLOW: Duration = Duration::from_millis(250);
 
 /// A request that came to its end.
 enum Landed {
@@ -76,6 +79,7 @@ pub(super) async fn run(
                 Some(command) => task.obey(command),
                 None => open = false,
             },
+            () = room(&task.batches), if task.leases.is_ready() => {}
             () = tokio::time::sleep(next.unwrap_or_default().min(LOOK)), if next.is_some() => {}
         }
         task.do_what_is_due();
@@ -154,10 +158,9 @@ impl Task {
         let size = self.backend.renewals_at_once().max(1);
         while self.leases.is_ready() {
             let permit = match Arc::clone(&self.batches).try_acquire_owned() {
+                // Where each goes by itself, none waits.
+                _ if size == 1 => None,
                 Ok(permit) => Some(permit),
-                // Each by itself: one that hangs makes no other late.
-                Err(_) if size == 1 => None,
-                // The next that lands makes room.
                 Err(_) => break,
             };
             let batch = self.leases.batch(size, now);
@@ -218,12 +221,13 @@ impl Task {
     fn send_renewals(&mut self, requests: Vec<RenewRequest>, permit: Option<OwnedSemaphorePermit>) {
         let backend = Arc::clone(&self.backend);
         self.requests.spawn(async move {
-            let outcomes = match &*requests {
-                [request] => vec![backend.renew(request).await],
-                requests => backend.renew_many(requests).await,
+            let renewing = async {
+                match &*requests {
+                    [request] => vec![backend.renew(request).await],
+                    requests => backend.renew_many(requests).await,
+                }
             };
-            // Given back even where the backend panics.
-            drop(permit);
+            let outcomes = counted(permit, renewing).await;
             let outcomes = outcomes
                 .into_iter()
                 .chain(iter::repeat_with(|| Err(unanswered())));
@@ -262,6 +266,22 @@ impl Task {
             Landed::Answered
         });
     }
+}
+
+/// Until another batch may be sent.
+async fn room(batches: &Semaphore) {
+    drop(batches.acquire().await);
+}
+
+/// Work that gives its permit back when it ends, or as soon as it is [`SLOW`].
+async fn counted<T>(permit: Option<OwnedSemaphorePermit>, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    tokio::select! {
+        biased;
+        done = &mut work => return done,
+        () = tokio::time::sleep(SLOW), if permit.is_some() => drop(permit),
+    }
+    work.await
 }
 
 async fn release(

@@ -20,6 +20,8 @@ enum Fault {
     /// It takes all the time that it has, and fails.
     Hang,
     Throttled,
+    /// Only the first half is answered.
+    Short,
 }
 
 #[derive(Clone, Debug)]
@@ -66,6 +68,13 @@ impl Backend for Batching {
             None => {
                 let mut outcomes = Vec::new();
                 for request in requests {
+                    outcomes.push(self.inner.renew(request).await);
+                }
+                return outcomes;
+            }
+            Some((_, Fault::Short)) => {
+                let mut outcomes = Vec::new();
+                for request in requests.iter().take(requests.len().div_ceil(2)) {
                     outcomes.push(self.inner.renew(request).await);
                 }
                 return outcomes;
@@ -166,13 +175,13 @@ async fn a_single_lease_is_a_renewal() {
     assert_eq!(backend.take(), [1]);
 }
 
-/// Of two thousand leases those of one key range are lost, and no other.
+/// More are lost than may be under way at once, those of one key range, and no other.
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_hangs_or_is_throttled_makes_no_other_late() {
     for fault in [Fault::Hang, Fault::Throttled] {
         let backend = Batching::new();
         let client = LockClient::new(backend.clone());
-        let bad = acquire(&client, "bad", 100, Duration::ZERO).await;
+        let bad = acquire(&client, "bad", 2000, Duration::ZERO).await;
         pass(secs(2)).await;
         let good = acquire(&client, "good", 2000, Duration::ZERO).await;
         backend.suffer(Some(("bad", fault)));
@@ -192,5 +201,44 @@ async fn after_a_failure_a_batch_stays_one() {
     backend.suffer(None);
     pass(secs(100)).await;
     assert!(backend.take().iter().all(|size| *size == SIZE));
+    assert!(leases.iter().all(Lease::is_held));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_lost_is_lost_alone() {
+    let backend = Batching::new();
+    let client = LockClient::new(backend.clone());
+    let leases = acquire(&client, "k", SIZE, Duration::ZERO).await;
+    let gone = leases[7].key().clone();
+    backend.inner.force_release(&gone).await.unwrap();
+    pass(secs(11)).await;
+    assert_eq!(backend.take(), [SIZE]);
+    for (index, lease) in leases.iter().enumerate() {
+        assert_eq!(lease.is_held(), index != 7, "{index}");
+    }
+}
+
+/// Those that were not answered are asked for again, and they are the first then.
+#[tokio::test(start_paused = true)]
+async fn what_is_not_answered_is_not_lost() {
+    let backend = Batching::new();
+    let client = LockClient::new(backend.clone());
+    let leases = acquire(&client, "k", SIZE, Duration::ZERO).await;
+    backend.suffer(Some(("k", Fault::Short)));
+    pass(TTL * 4).await;
+    assert!(leases.iter().all(Lease::is_held));
+}
+
+/// As many as one client may well hold: a request for each 25 of them in each third of the ttl.
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_leases_are_four_hundred_requests() {
+    let backend = Batching::new();
+    let client = LockClient::new(backend.clone());
+    let leases = acquire(&client, "k", 10_000, Duration::from_millis(3)).await;
+    pass(TTL).await;
+    backend.take();
+    pass(TTL).await;
+    let sent = backend.take().len();
+    assert!((1200..=1230).contains(&sent), "three times 400: {sent}");
     assert!(leases.iter().all(Lease::is_held));
 }

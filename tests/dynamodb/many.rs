@@ -178,3 +178,60 @@ async fn without_the_right_each_is_renewed_by_itself_for_good() -> Result<()> {
     }
     Ok(())
 }
+
+/// What is wrong with one statement must not be told to all; nor is an answer that is too short anybody's loss.
+#[tokio::test]
+async fn a_batch_that_is_refused_or_half_answered_is_taken_apart() -> Result<()> {
+    if servers::without("dynoxide") {
+        return Ok(());
+    }
+    let refused = answer("com.amazon.coral.validate#ValidationException");
+    let body = r#"{"Responses":[{"TableName":"t"}]}"#;
+    let half = http_reply("200 OK", &[("x-amzn-RequestId", "0123456789ABCDEF")], body);
+    for (reply, singles) in [(refused, 3), (half, 2)] {
+        let (proxy, backend, mut renewals) = through().await?;
+        renewals.truncate(3);
+        proxy.answer_instead(BATCH, 1, reply);
+        assert_eq!(seqs(&backend, &renewals).await, [Ok(Some(2)); 3]);
+        assert_eq!(proxy.requests("UpdateItem"), singles);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_unknown_and_may_be_repeated() -> Result<()> {
+    if servers::without("dynoxide") {
+        return Ok(());
+    }
+    let (proxy, backend, mut renewals) = through().await?;
+    renewals.truncate(3);
+    proxy.drop_replies_of(BATCH, 1);
+    let unknown = [Err(ErrorKind::OutcomeUnknown); 3];
+    assert_eq!(seqs(&backend, &renewals).await, unknown);
+    // By themselves they find that they stand already.
+    for renewal in &renewals {
+        let outcome = backend.renew(renewal).await?;
+        assert!(matches!(outcome, RenewOutcome::Renewed(validity) if validity.seq == 2));
+    }
+    for renewal in &mut renewals {
+        renewal.seq = 3;
+    }
+    assert_eq!(seqs(&backend, &renewals).await, [Ok(Some(3)); 3]);
+    Ok(())
+}
+
+/// It may take longer than half of it.
+#[tokio::test]
+async fn a_batch_has_all_the_time_of_its_requests() -> Result<()> {
+    if servers::without("dynoxide") {
+        return Ok(());
+    }
+    let (proxy, backend, mut renewals) = through().await?;
+    renewals.truncate(3);
+    for renewal in &mut renewals {
+        renewal.timeout = Duration::from_secs(5);
+    }
+    proxy.delay(Duration::from_millis(1300));
+    assert_eq!(seqs(&backend, &renewals).await, [Ok(Some(2)); 3]);
+    Ok(())
+}

@@ -1,5 +1,7 @@
 //! Renewing many leases by one command.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use doclock::{AcquireRequest, Backend, ErrorKind, Mode, RenewOutcome, RenewRequest};
 use futures_util::future::try_join_all;
@@ -119,5 +121,35 @@ async fn what_is_not_confirmed_is_unknown_and_may_be_repeated() -> Result<()> {
             renewal.seq += 1;
         }
     }
+    Ok(())
+}
+
+/// What is wrong with one must not be told to all of them.
+#[tokio::test]
+async fn a_command_that_is_refused_is_taken_apart() -> Result<()> {
+    let _alone = ALONE.lock().await;
+    let locks = Fixture::new().await?;
+    let renewals = many(&locks).await?;
+    let fault = doc! { "failCommands": ["update"], "errorCode": 10334 };
+    locks.fail(1, fault).await?;
+    assert_eq!(seqs(&locks, &renewals).await, [Ok(Some(2)); MANY]);
+    let mut wanted = vec!["update", "find"];
+    wanted.extend(["update"; MANY]);
+    assert_eq!(locks.commands.take(), wanted);
+    Ok(())
+}
+
+/// It may take longer than half of it: a slow majority would lose in a batch what it keeps by itself.
+#[tokio::test]
+async fn a_command_has_all_the_time_of_its_requests() -> Result<()> {
+    let _alone = ALONE.lock().await;
+    let locks = Fixture::new().await?;
+    let mut renewals = many(&locks).await?;
+    for renewal in &mut renewals {
+        renewal.timeout = Duration::from_secs(5);
+    }
+    let slow = doc! { "failCommands": ["update"], "blockConnection": true, "blockTimeMS": 2600 };
+    locks.fail(1, slow).await?;
+    assert_eq!(seqs(&locks, &renewals).await, [Ok(Some(2)); MANY]);
     Ok(())
 }

@@ -9,8 +9,9 @@ use aws_sdk_dynamodb::types::{
     BatchStatementError, BatchStatementErrorCodeEnum, BatchStatementRequest,
 };
 use futures_util::future::join_all;
+use tokio::time::Instant;
 
-use crate::backend::{Backend, RenewOutcome, RenewRequest, fail_all, hurried};
+use crate::backend::{Backend, RenewOutcome, RenewRequest, fail_all, hurried, left, shortest};
 use crate::{Holder, Key, Result};
 
 use super::DynamoBackend;
@@ -55,10 +56,8 @@ impl DynamoBackend {
         if let [request] = requests {
             return vec![self.renew(request).await];
         }
-        let shortest = requests.iter().map(|request| request.timeout).min();
-        // The other half is for those that have to be asked for again.
-        let timeout = shortest.unwrap_or_default() / 2;
-        let told = match self.send_statements(requests, timeout).await {
+        let end = Instant::now() + shortest(requests);
+        let told = match self.send_statements(requests, left(end)).await {
             Ok(told) => told,
             Err(error) => return fail_all(requests, error),
         };
@@ -70,7 +69,7 @@ impl DynamoBackend {
                 Some(told) => {
                     told.map_err(|error| error.with_operation("renew").with_key(&request.key))
                 }
-                None => self.renew(&hurried(request, timeout)).await,
+                None => self.renew(&hurried(request, left(end))).await,
             });
         join_all(outcomes).await
     }

@@ -142,6 +142,18 @@ mod tests {
         );
     }
 
+    /// The server's limit.
+    #[test]
+    fn the_longest_names_fit() {
+        let renewal = Expression::renewal(true, true, true, None).unscheduled(Mode::Exclusive);
+        let name = |length| "\"".repeat(length);
+        let key = Item::from([(name(255), text("k")), (format!("{}s", name(254)), text("k"))]);
+        let mut names = renewal.all_names();
+        names.insert("#me".to_owned(), "m".repeat(64));
+        let (statement, _) = renewal.statement(&"t".repeat(1024), &key, &names);
+        assert!(statement.len() <= 8192, "{}: {statement}", statement.len());
+    }
+
     #[test]
     fn nothing_is_left_that_a_statement_cannot_say() {
         for mode in [Mode::Exclusive, Mode::Shared, Mode::Permit { limit: 3 }] {

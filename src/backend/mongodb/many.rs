@@ -15,12 +15,15 @@ use mongodb::error::{
 };
 use mongodb::options::ReadConcern;
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::error::{self, Access};
 use super::list::primary;
 use super::renew::{pipeline, renewed};
 use super::{MongoBackend, write};
-use crate::backend::{Backend, RenewOutcome, RenewRequest, fail_all, hurried, within};
+use crate::backend::{
+    Backend, RenewOutcome, RenewRequest, fail_all, hurried, left, shortest, within,
+};
 use crate::{Error, LeaseId, Result};
 
 /// How many statements a command has. One takes the server some 0.1 ms and the wire some 5 KB: the first of so many does
@@ -56,21 +59,19 @@ impl MongoBackend {
         if let [request] = requests {
             return vec![self.renew(request).await];
         }
-        let shortest = requests.iter().map(|request| request.timeout).min();
-        // The other half is for those that have to be asked for again.
-        let timeout = shortest.unwrap_or_default() / 2;
-        let mut told = match within(timeout, self.update_all(requests, timeout)).await {
-            Ok(told) => told,
-            Err(error) => return fail_all(requests, error),
-        };
-        let standing = if told.complete {
-            HashSet::new()
-        } else {
-            match within(timeout / 2, self.standing(requests)).await {
-                Ok(standing) => standing,
-                Err(error) => return fail_all(requests, error),
-            }
-        };
+        let told = self.tell(requests).await;
+        told.unwrap_or_else(|error| fail_all(requests, error))
+    }
+
+    /// The outcome of each; an error if what became of all is unknown, or if they may be sent again.
+    async fn tell(&self, requests: &[RenewRequest]) -> Result<Vec<Result<RenewOutcome>>> {
+        let end = Instant::now() + shortest(requests);
+        let updated = within(left(end), self.update_all(requests, left(end))).await;
+        let mut told = unless_transient(updated)?;
+        let mut standing = HashSet::new();
+        if !told.complete {
+            standing = unless_transient(within(left(end) / 2, self.standing(requests)).await)?;
+        }
         let outcomes = requests.iter().enumerate().map(|(index, request)| {
             let failed = told.failed.remove(&index);
             let stands = told.complete
@@ -79,19 +80,16 @@ impl MongoBackend {
                 match failed {
                     Some(error) => Err(error.with_operation("renew").with_key(&request.key)),
                     None if stands => Ok(renewed(request, request.seq)),
-                    None => self.renew(&hurried(request, timeout / 2)).await,
+                    None => self.renew(&hurried(request, left(end))).await,
                 }
             }
         });
-        join_all(outcomes).await
+        Ok(join_all(outcomes).await)
     }
 
     async fn update_all(&self, requests: &[RenewRequest], timeout: Duration) -> Result<Told> {
         let statements = requests.iter().map(|request| self.statement(request));
-        let Ok(statements) = statements.collect::<Result<Vec<_>>>() else {
-            // A renewal of its own says what is wrong, and with which.
-            return Ok(Told::default());
-        };
+        let statements: Vec<_> = statements.collect::<Result<_>>()?;
         let command = doc! {
             "update": self.collection.name(),
             "updates": statements,
@@ -126,6 +124,7 @@ impl MongoBackend {
         let found: NativeResult<Vec<Document>> = async {
             self.collection
                 .find(doc! { "_id": { "$in": ids } })
+                .projection(self.place.projection())
                 .collation(write::simple())
                 .read_concern(ReadConcern::majority())
                 .selection_criteria(primary())
@@ -175,6 +174,14 @@ fn told(reply: Document, count: usize) -> Result<Told> {
     }
     let complete = attributed && reply.n_modified.saturating_add(failed.len()) == count;
     Ok(Told { failed, complete })
+}
+
+/// A failure that would be the same if it were sent again may be that of a single one: a renewal of its own tells whose.
+fn unless_transient<T: Default>(told: Result<T>) -> Result<T> {
+    match told {
+        Err(error) if !error.is_transient() => Ok(T::default()),
+        told => told,
+    }
 }
 
 fn failure(failure: WriteFailure) -> Error {
