@@ -91,7 +91,7 @@ async fn one_that_fails_fails_alone() -> Result<()> {
     renewals[MANY].seq = u64::MAX;
     let mut wanted = vec![Ok(Some(2)); MANY + 1];
     wanted[7] = Err(ErrorKind::CorruptRecord);
-    wanted[MANY] = Err(ErrorKind::InvalidInput);
+    wanted[MANY] = Err(ErrorKind::CorruptRecord);
     assert_eq!(seqs(&locks, &renewals).await, wanted);
     Ok(())
 }

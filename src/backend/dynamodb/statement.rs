@@ -97,7 +97,11 @@ impl Writer<'_> {
 
     fn placeholder(&mut self, placeholder: &str) {
         if let Some(name) = self.names.get(placeholder) {
-            self.text.push_str(&quoted(name));
+            match placeholder {
+                // No reserved word. The embedded emulator reads a term of a sum without quotes only.
+                "#rev" => self.text.push_str(name),
+                _ => self.text.push_str(&quoted(name)),
+            }
             return;
         }
         match placeholder {
@@ -134,7 +138,7 @@ mod tests {
         let (statement, parameters) = expression.statement("locks", &key, &expression.all_names());
         assert_eq!(
             statement,
-            r#"UPDATE "locks" SET "holders"."a""b"."seq" = ?, "rev" = "rev" + ? WHERE "pk" = ? AND attribute_type("holders", 'M') AND ("holders"."a""b" IS MISSING OR "seq" BETWEEN ? AND ?)"#
+            r#"UPDATE "locks" SET "holders"."a""b"."seq" = ?, rev = rev + ? WHERE "pk" = ? AND attribute_type("holders", 'M') AND ("holders"."a""b" IS MISSING OR "seq" BETWEEN ? AND ?)"#
         );
         assert_eq!(
             parameters,
@@ -147,7 +151,10 @@ mod tests {
     fn the_longest_names_fit() {
         let renewal = Expression::renewal(true, true, true, None).unscheduled(Mode::Exclusive);
         let name = |length| "\"".repeat(length);
-        let key = Item::from([(name(255), text("k")), (format!("{}s", name(254)), text("k"))]);
+        let key = Item::from([
+            (name(255), text("k")),
+            (format!("{}s", name(254)), text("k")),
+        ]);
         let mut names = renewal.all_names();
         names.insert("#me".to_owned(), "m".repeat(64));
         let (statement, _) = renewal.statement(&"t".repeat(1024), &key, &names);
