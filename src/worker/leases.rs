@@ -11,7 +11,7 @@ use crate::backend::{RenewOutcome, RenewRequest};
 use crate::lease::Loss;
 use crate::plan::Plan;
 use crate::time::Moment;
-use crate::{LeaseId, Result};
+use crate::{ErrorKind, LeaseId, Result};
 
 /// Who waits for the end of a renewal.
 type Done = oneshot::Sender<Result<()>>;
@@ -28,6 +28,8 @@ pub(super) struct Entry {
     renewing: bool,
     /// A renewal is due and waits to be sent.
     ready: Option<Place>,
+    /// How many renewals in a row had an outcome that nobody knows.
+    unknown: u32,
     /// None is to be sent: another acquisition is about to take its place, or a transaction writes the record.
     paused: bool,
     waiting: Vec<Done>,
@@ -53,6 +55,7 @@ impl Leases {
             held,
             renewing: false,
             ready: None,
+            unknown: 0,
             paused: false,
             waiting: Vec::new(),
             at: (Duration::ZERO, self.granted),
@@ -127,7 +130,7 @@ impl Leases {
             if entry.renews() && entry.held.renewal.due_in(now) == Some(Duration::ZERO) {
                 let place = (entry.ends(now), entry.at.1);
                 entry.ready = Some(place);
-                self.ready.insert(place, &id);
+                self.ready.insert(place, &id, entry.unknown);
             }
             self.reschedule(&id, now);
         }
@@ -145,6 +148,7 @@ impl Leases {
         let mut ids = self.ready.take(size, now.monotonic);
         if self.ready.is_empty()
             && let Some(first) = ids.first().and_then(|id| self.entries.get(id))
+            && first.unknown == 0
         {
             let room = size.saturating_sub(ids.len());
             ids.extend(self.due_soon(first, room, now));
@@ -207,6 +211,7 @@ impl Leases {
         let lease = &entry.held.lease;
         let result = match outcome {
             Ok(RenewOutcome::Renewed(validity)) => {
+                entry.unknown = 0;
                 entry.held.renewal.stands(&validity);
                 if let Some(deadline) = entry.held.renewal.deadline() {
                     lease.prolong(deadline);
@@ -220,6 +225,8 @@ impl Leases {
                 lease.check()
             }
             Err(error) => {
+                let is_unknown = error.kind() == ErrorKind::OutcomeUnknown;
+                entry.unknown = entry.unknown.saturating_add(is_unknown.into());
                 tracing::debug!(key = %lease.key, %error, "renewal failed, will try again");
                 entry.held.renewal.failed(now, luck);
                 Err(error)

@@ -14,6 +14,9 @@ use crate::{TTL, pass, secs};
 /// How many it takes.
 const SIZE: usize = 25;
 
+/// How long it takes.
+const LATENCY: Duration = Duration::from_millis(20);
+
 /// What befalls a batch that has a key of this prefix.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
@@ -66,6 +69,7 @@ impl Backend for Batching {
         };
         let kind = match fault.filter(|(prefix, _)| suffers(prefix)) {
             None => {
+                tokio::time::sleep(LATENCY).await;
                 let mut outcomes = Vec::new();
                 for request in requests {
                     outcomes.push(self.inner.renew(request).await);
@@ -182,13 +186,25 @@ async fn a_batch_that_hangs_or_is_throttled_makes_no_other_late() {
         let backend = Batching::new();
         let client = LockClient::new(backend.clone());
         let bad = acquire(&client, "bad", 2000, Duration::ZERO).await;
-        pass(secs(2)).await;
         let good = acquire(&client, "good", 2000, Duration::ZERO).await;
         backend.suffer(Some(("bad", fault)));
         pass(TTL * 4).await;
         assert!(bad.iter().all(|lease| !lease.is_held()), "{fault:?}");
         assert!(good.iter().all(Lease::is_held), "{fault:?}");
     }
+}
+
+/// It is told from the others in time.
+#[tokio::test(start_paused = true)]
+async fn one_that_hangs_takes_nobody_along() {
+    let backend = Batching::new();
+    let client = LockClient::new(backend.clone());
+    let bad = acquire(&client, "bad", 1, Duration::ZERO).await;
+    let good = acquire(&client, "good", SIZE * 2, Duration::ZERO).await;
+    backend.suffer(Some(("bad", Fault::Hang)));
+    pass(TTL * 4).await;
+    assert!(!bad[0].is_held());
+    assert!(good.iter().all(Lease::is_held));
 }
 
 #[tokio::test(start_paused = true)]
