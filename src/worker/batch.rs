@@ -123,7 +123,12 @@ mod tests {
         let ends = [(9, 2), (9, 1), (9, 1), (9, 1), (9, 0), (9, 0), (9, 0)];
         assert_eq!(
             batches_after(&ends, 8),
-            [[0].to_vec(), [1, 2].to_vec(), [3].to_vec(), [4, 5, 6].to_vec()]
+            [
+                [0].to_vec(),
+                [1, 2].to_vec(),
+                [3].to_vec(),
+                [4, 5, 6].to_vec()
+            ]
         );
         assert_eq!(fewer(250, u32::MAX), 1);
     }
