@@ -6,6 +6,7 @@ mod corrupt;
 mod handing;
 mod items;
 mod jobs;
+mod many;
 mod meddling;
 mod once;
 mod queue;

@@ -6,6 +6,7 @@ mod commuting;
 mod faults;
 pub mod fixture;
 mod handing;
+mod many;
 mod once;
 mod purge;
 mod queue;

@@ -76,7 +76,15 @@ pub trait Backend: Any + Debug + Send + Sync {
     /// again, and by many at once.
     async fn setup(&self) -> Result<()>;
 
-    /// Prolongs many leases; the outcomes stand in the order of the requests.
+    /// How many renewals a client hands to [`renew_many`](Self::renew_many) at once, at most: as many as it sends in one
+    /// request. It may change. One means that each goes out by itself, by [`renew`](Self::renew), as soon as it is due.
+    fn renewals_at_once(&self) -> usize {
+        1
+    }
+
+    /// Prolongs many leases, in the time of the request that has the least. The outcomes stand in the order of the
+    /// requests, each its own: a lease that is lost, or a failure that only concerns one of them, is told of that one.
+    /// There may be several leases of one key among them.
     async fn renew_many(&self, requests: &[RenewRequest]) -> Vec<Result<RenewOutcome>> {
         // Side by side: behind each other, one slow renewal would lose all that follow.
         join_all(requests.iter().map(|request| self.renew(request))).await
@@ -166,6 +174,44 @@ pub(crate) async fn within<T>(
             ),
         )),
     }
+}
+
+/// The same failure of all of them.
+#[cfg(any(feature = "mongodb", feature = "dynamodb"))]
+fn fail_all(requests: &[RenewRequest], error: Error) -> Vec<Result<RenewOutcome>> {
+    let named = |error: Error, request: &RenewRequest| {
+        Err(error.with_operation("renew").with_key(&request.key))
+    };
+    let Some((last, others)) = requests.split_last() else {
+        return Vec::new();
+    };
+    let mut failed: Vec<_> = others
+        .iter()
+        .map(|request| named(error.without_source(), request))
+        .collect();
+    failed.push(named(error, last));
+    failed
+}
+
+/// The time of the renewal that has the least.
+#[cfg(any(feature = "mongodb", feature = "dynamodb"))]
+fn shortest(requests: &[RenewRequest]) -> Duration {
+    let timeouts = requests.iter().map(|request| request.timeout);
+    timeouts.min().unwrap_or_default()
+}
+
+/// What is left until then.
+#[cfg(any(feature = "mongodb", feature = "dynamodb"))]
+fn left(end: tokio::time::Instant) -> Duration {
+    end.saturating_duration_since(tokio::time::Instant::now())
+}
+
+/// The same renewal in less time.
+#[cfg(any(feature = "mongodb", feature = "dynamodb"))]
+fn hurried(request: &RenewRequest, timeout: Duration) -> RenewRequest {
+    let mut hurried = request.clone();
+    hurried.timeout = timeout;
+    hurried
 }
 
 /// A lock inside of a document needs the document.

@@ -1,7 +1,9 @@
 //! The client's task: every request to the backend is made in it, so that none depends on its caller's future.
 
 mod attempts;
+mod batch;
 mod leases;
+mod leaving;
 mod lines;
 mod task;
 

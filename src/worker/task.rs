@@ -1,69 +1,42 @@
 //! The task itself.
 
+use std::iter;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::attempts::Attempt;
-use super::attempts::Attempts;
+use super::attempts::{Attempt, Attempts};
 use super::leases::Leases;
+use super::leaving::Leaving;
 use super::lines::{Lines, Offer, Turn, Waiter};
 use super::{Command, Held};
 use crate::backend::{
-    AcquireOutcome, AcquireRequest, Backend, ReleaseOutcome, ReleaseRequest, RenewOutcome,
-    RenewRequest,
+    AcquireOutcome, AcquireRequest, Backend, ReleaseRequest, RenewOutcome, RenewRequest,
 };
 use crate::lease::{End, LOOK, LeaseState, Loss};
 use crate::plan::Plan;
-use crate::renewal::Span;
 use crate::time::Clock;
-use crate::wait::Backoff;
 use crate::{Error, ErrorKind, LeaseId, Mode, Result};
+
+/// How many batches of renewals are under way at once: few enough that thousands of leases that are due together do not
+/// ask the database for all at once.
+const BATCHES: usize = 16;
+/// After so long without an answer a batch does not count any more: however many hang, the others go out.
+const SLOW: Duration = Duration::from_millis(250);
 
 /// A request that came to its end.
 enum Landed {
     Attempt(LeaseId, u64, Result<AcquireOutcome>),
-    Renewal(LeaseId, Result<RenewOutcome>),
+    /// Of one renewal, or of several that were sent together.
+    Renewals(Vec<(LeaseId, Result<RenewOutcome>)>),
     /// An attempt in the place of a lease that ends.
     HandOver(LeaseId, u64, Result<AcquireOutcome>, Box<Leaving>),
     Released(LeaseId),
     /// Whoever asked has been answered.
     Answered,
-}
-
-/// A lease or an acquisition that ends.
-struct Leaving {
-    request: ReleaseRequest,
-    /// What is left of it.
-    left: Duration,
-    /// It may have ended already, by a request whose answer got lost.
-    unknown: bool,
-    /// Who waits for it, and whether the lease was lost before.
-    done: Option<(oneshot::Sender<Result<()>>, Result<()>)>,
-}
-
-impl Leaving {
-    /// Nobody waits for the end of it.
-    fn unnoticed(request: ReleaseRequest) -> Self {
-        Self {
-            request,
-            left: Duration::ZERO,
-            unknown: false,
-            done: None,
-        }
-    }
-
-    fn answer(self, result: Result<()>) {
-        match (self.done, result) {
-            (Some((done, before)), result) => drop(done.send(before.and(result))),
-            (None, Err(error)) if error.kind() != ErrorKind::LeaseLost => {
-                tracing::warn!(%error, "release failed, the lock stays until it expires");
-            }
-            (None, _) => {}
-        }
-    }
 }
 
 struct Task {
@@ -73,6 +46,7 @@ struct Task {
     leases: Leases,
     lines: Lines,
     requests: JoinSet<Landed>,
+    batches: Arc<Semaphore>,
     ended: Vec<oneshot::Sender<()>>,
 }
 
@@ -89,6 +63,7 @@ pub(super) async fn run(
         leases: Leases::default(),
         lines: Lines::default(),
         requests: JoinSet::new(),
+        batches: Arc::new(Semaphore::new(BATCHES)),
         ended: Vec::new(),
     };
     let mut open = true;
@@ -109,6 +84,7 @@ pub(super) async fn run(
                 Some(command) => task.obey(command),
                 None => open = false,
             },
+            () = room(&task.batches), if task.leases.is_ready() => {}
             () = tokio::time::sleep(next.unwrap_or_default().min(LOOK)), if next.is_some() => {}
         }
         task.do_what_is_due();
@@ -142,7 +118,7 @@ impl Task {
             Command::Renew { lease, done } => {
                 let now = self.clock.now();
                 match self.leases.renew(&lease.id, done, now) {
-                    Ok(Some(request)) => self.send_renewal(request),
+                    Ok(Some(request)) => self.send_renewals(vec![request], None),
                     Ok(None) => {}
                     // Lost; or in the care of a task whose runtime is gone.
                     Err(done) => drop(done.send(lease.check().and_then(|()| Err(super::closed())))),
@@ -177,11 +153,13 @@ impl Task {
                 let ready = self.attempts.ready();
                 self.send_attempts(ready);
             }
-            Landed::Renewal(id, outcome) => {
-                let now = self.clock.now();
-                let lost = self.leases.renewed(&id, outcome, now, fastrand::f64());
-                if let Some(held) = lost {
-                    self.lost(&held);
+            Landed::Renewals(outcomes) => {
+                // The same for all: those that have to wait are sent together again.
+                let (now, luck) = (self.clock.now(), fastrand::f64());
+                for (id, outcome) in outcomes {
+                    if let Some(held) = self.leases.renewed(&id, outcome, now, luck) {
+                        self.lost(&held);
+                    }
                 }
             }
             Landed::HandOver(id, seq, outcome, mut leaving) => {
@@ -201,11 +179,20 @@ impl Task {
     }
 
     fn do_what_is_due(&mut self) {
-        let due = self.leases.due(self.clock.now());
-        for request in due.renewals {
-            self.send_renewal(request);
+        let now = self.clock.now();
+        let ended = self.leases.due(now);
+        let size = self.backend.renewals_at_once().max(1);
+        while self.leases.is_ready() {
+            let permit = match Arc::clone(&self.batches).try_acquire_owned() {
+                // Where each goes by itself, none waits.
+                _ if size == 1 => None,
+                Ok(permit) => Some(permit),
+                Err(_) => break,
+            };
+            let batch = self.leases.batch(size, now);
+            self.send_renewals(batch, permit);
         }
-        for held in due.ended {
+        for held in ended {
             self.lost(&held);
         }
     }
@@ -316,12 +303,26 @@ impl Task {
         }
     }
 
-    /// Each by itself: one that hangs makes no other late.
-    fn send_renewal(&mut self, request: RenewRequest) {
+    fn send_renewals(&mut self, requests: Vec<RenewRequest>, permit: Option<OwnedSemaphorePermit>) {
         let backend = Arc::clone(&self.backend);
         self.requests.spawn(async move {
-            let outcome = backend.renew(&request).await;
-            Landed::Renewal(request.id, outcome)
+            let renewing = async {
+                match &*requests {
+                    [request] => vec![backend.renew(request).await],
+                    requests => backend.renew_many(requests).await,
+                }
+            };
+            let outcomes = counted(permit, renewing).await;
+            let outcomes = outcomes
+                .into_iter()
+                .chain(iter::repeat_with(|| Err(unanswered())));
+            Landed::Renewals(
+                requests
+                    .into_iter()
+                    .map(|request| request.id)
+                    .zip(outcomes)
+                    .collect(),
+            )
         });
     }
 
@@ -329,12 +330,8 @@ impl Task {
     fn send_release(&mut self, leaving: Leaving) {
         let backend = Arc::clone(&self.backend);
         let clock = Arc::clone(&self.clock);
-        let span = Span {
-            from: clock.now(),
-            length: leaving.left.max(leaving.request.timeout),
-        };
         self.requests.spawn(async move {
-            let result = release(&*backend, &*clock, &leaving, span).await;
+            let result = leaving.release(&*backend, &*clock).await;
             let id = leaving.request.id.clone();
             leaving.answer(result);
             Landed::Released(id)
@@ -342,37 +339,25 @@ impl Task {
     }
 }
 
-async fn release(
-    backend: &dyn Backend,
-    clock: &dyn Clock,
-    leaving: &Leaving,
-    span: Span,
-) -> Result<()> {
-    let mut backoff = Backoff::new();
-    let (request, mut unknown) = (&leaving.request, leaving.unknown);
-    loop {
-        let error = match backend.release(request).await {
-            Ok(ReleaseOutcome::Released) => return Ok(()),
-            // The attempt whose answer got lost was applied. If so, the state that it brought would stand there.
-            Ok(ReleaseOutcome::NotHeld) if unknown && request.state.is_none() => return Ok(()),
-            Ok(ReleaseOutcome::NotHeld) => return Err(not_held(request)),
-            Err(error) => error,
-        };
-        unknown |= error.kind() == ErrorKind::OutcomeUnknown;
-        let left = span.left(clock.now());
-        if !error.is_transient() || left.is_zero() {
-            return Err(error);
-        }
-        tokio::time::sleep(backoff.next(fastrand::f64()).min(left)).await;
-    }
+/// Until another batch may be sent.
+async fn room(batches: &Semaphore) {
+    drop(batches.acquire().await);
 }
 
-fn not_held(request: &ReleaseRequest) -> Error {
+/// Work that gives its permit back when it ends, or as soon as it is [`SLOW`].
+async fn counted<T>(permit: Option<OwnedSemaphorePermit>, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    tokio::select! {
+        biased;
+        done = &mut work => return done,
+        () = tokio::time::sleep(SLOW), if permit.is_some() => drop(permit),
+    }
+    work.await
+}
+
+fn unanswered() -> Error {
     Error::new(
-        ErrorKind::LeaseLost,
-        "the lease was gone before it was released, expired and taken over or released by force: what was done last \
-         may not have been alone",
+        ErrorKind::OutcomeUnknown,
+        "the backend answered fewer renewals than it was asked for: try again",
     )
-    .with_operation("release")
-    .with_key(&request.key)
 }

@@ -11,6 +11,7 @@
 )]
 
 mod acquiring;
+mod batches;
 mod elections;
 mod ending;
 mod faulty;

@@ -14,6 +14,7 @@ mod handing;
 mod keys;
 mod list;
 mod look;
+mod many;
 mod queue;
 mod record;
 mod release;
@@ -23,9 +24,11 @@ pub(crate) mod server_time;
 mod setup;
 #[cfg(test)]
 mod simulation;
+mod statement;
 mod validity;
 
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -90,6 +93,8 @@ pub struct DynamoBackend {
     max_skew: Duration,
     local: Arc<dyn Clock>,
     estimate: Arc<Mutex<IntervalClock>>,
+    /// The credentials do not allow them, or the server does not know them.
+    no_batches: Arc<AtomicBool>,
 }
 
 impl DynamoBackend {
@@ -111,6 +116,7 @@ impl DynamoBackend {
             max_skew: MAX_CLOCK_SKEW,
             local: Arc::new(SystemClock),
             estimate: fresh_estimate(CLOCK_SKEW),
+            no_batches: Arc::default(),
         }
     }
 
@@ -205,6 +211,14 @@ impl Backend for DynamoBackend {
     async fn renew(&self, request: &RenewRequest) -> Result<RenewOutcome> {
         let attempt = within(request.timeout, self.renew_once(request)).await;
         attempt.map_err(|error| error.with_operation("renew").with_key(&request.key))
+    }
+
+    fn renewals_at_once(&self) -> usize {
+        self.statements_at_once()
+    }
+
+    async fn renew_many(&self, requests: &[RenewRequest]) -> Vec<Result<RenewOutcome>> {
+        self.renew_all(requests).await
     }
 
     async fn release(&self, request: &ReleaseRequest) -> Result<ReleaseOutcome> {

@@ -9,6 +9,7 @@ mod field;
 mod guarded;
 mod handing;
 mod list;
+mod many;
 mod pipeline;
 mod record;
 mod release;
@@ -60,7 +61,7 @@ const CLOCK_SKEW: Duration = Duration::from_millis(500);
 /// | acquire a lock that is free, held by others or left by a dead holder; a run of a scheduled job | 1 |
 /// | in the queue: poll, refresh the place, take the turn, leave | 1 |
 /// | hand an exclusive lock on to another acquisition of its owner | 1 |
-/// | renew; release, with the rest of a minimum hold or without | 1 |
+/// | renew, by itself or with others that are due; release, with the rest of a minimum hold or without | 1 |
 /// | join the queue; upgrade, downgrade, or take a lock of one's own over; pass those who do not claim their turn | 2 |
 /// | renew or release what is not there any more | 2 |
 /// | the very first run of a scheduled job | 3 |
@@ -184,6 +185,14 @@ impl Backend for MongoBackend {
         within(request.timeout, self.renew_once(request))
             .await
             .map_err(|error| error.with_operation("renew").with_key(&request.key))
+    }
+
+    fn renewals_at_once(&self) -> usize {
+        many::BATCH
+    }
+
+    async fn renew_many(&self, requests: &[RenewRequest]) -> Vec<Result<RenewOutcome>> {
+        self.renew_all(requests).await
     }
 
     async fn release(&self, request: &ReleaseRequest) -> Result<ReleaseOutcome> {
