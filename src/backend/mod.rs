@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 
 use crate::record::{ListPage, MAX_PARTIES};
-use crate::{Error, ErrorKind, Holder, Key, LockRecord, Mode, Result};
+use crate::{Error, ErrorKind, Holder, Key, LockRecord, Mode, Result, Wake};
 
 pub use request::{
     AcquireOutcome, AcquireRequest, Contention, Grant, Linger, Occupant, Queueing, Reason,
@@ -80,6 +80,16 @@ pub trait Backend: Any + Debug + Send + Sync {
     async fn renew_many(&self, requests: &[RenewRequest]) -> Vec<Result<RenewOutcome>> {
         // Side by side: behind each other, one slow renewal would lose all that follow.
         join_all(requests.iter().map(|request| self.renew(request))).await
+    }
+
+    /// Takes somebody in who waits for a key, to hold it in this mode, if the store tells of changes: it is told of those
+    /// that come after this call. See [`Wakes`](crate::Wakes).
+    ///
+    /// `waits`: it was refused, so that it is worth to begin to look. Otherwise its first attempt is about to be sent, and
+    /// only a store that looks already takes it in. Sends nothing itself. `None`, which is the default: it polls.
+    fn watch(&self, key: &Key, mode: Mode, waits: bool) -> Option<Wake> {
+        let _ = (key, mode, waits);
+        None
     }
 
     /// Lists the records whose keys start with `prefix`, a page at a time. Start with `page: None`, go on with

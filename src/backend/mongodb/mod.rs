@@ -15,6 +15,7 @@ mod renew;
 mod setup;
 mod shape;
 mod slot;
+mod stream;
 mod turn;
 mod write;
 
@@ -28,12 +29,13 @@ use mongodb::{Collection, Database};
 use self::embedded::Place;
 pub(crate) use self::embedded::id_json;
 pub(crate) use self::guarded::holds;
+use self::stream::Stream;
 use super::{
     AcquireOutcome, AcquireRequest, Backend, READ_TIMEOUT, ReleaseOutcome, ReleaseRequest,
     RenewOutcome, RenewRequest, SETUP_TIMEOUT, check_inside, check_supported, store, within,
 };
 use crate::record::ListPage;
-use crate::{Key, LockRecord, Result};
+use crate::{Key, LockRecord, Mode, Result, Wake};
 
 /// The collection unless the caller names another.
 const COLLECTION: &str = "locks";
@@ -66,6 +68,12 @@ const CLOCK_SKEW: Duration = Duration::from_millis(500);
 /// More only where others change the record in between, or where another program wrote it. Refusals and polls write
 /// nothing; a place in the queue is refreshed every 2 s.
 ///
+/// # Waiting
+///
+/// Who waits is told of changes by a change stream, one for all clones of a backend, open while somebody waits: so a release
+/// is seen at once, and nobody polls but now and then. That takes a replica set or a sharded cluster, and the right to
+/// `changeStream` on the collection. Without them, waiters poll; so they do for a lock inside of a document.
+///
 /// # Which servers
 ///
 /// MongoDB 5.0 or newer, as a replica set, sharded cluster or standalone server. Not Amazon DocumentDB or Azure Cosmos
@@ -83,7 +91,7 @@ const CLOCK_SKEW: Duration = Duration::from_millis(500);
 /// # Permissions
 ///
 /// `find`, `insert` and `update` on the collection; for [`setup`](crate::Backend::setup) also `createIndex` and
-/// `remove`.
+/// `remove`. `changeStream` is optional, see above.
 ///
 /// # Stability
 ///
@@ -105,6 +113,7 @@ pub struct MongoBackend {
     collection: Collection<Document>,
     place: Place,
     skew: Duration,
+    stream: Stream,
 }
 
 impl MongoBackend {
@@ -131,6 +140,7 @@ impl MongoBackend {
             collection: collection.clone_with_type(),
             place: Place::Document,
             skew: CLOCK_SKEW,
+            stream: Stream::default(),
         }
     }
 
@@ -211,6 +221,10 @@ impl Backend for MongoBackend {
         within(SETUP_TIMEOUT, self.prepare())
             .await
             .map_err(|error| error.with_operation("setup"))
+    }
+
+    fn watch(&self, key: &Key, mode: Mode, waits: bool) -> Option<Wake> {
+        self.watch_key(key, mode, waits)
     }
 
     async fn list(&self, prefix: &str, page: Option<&str>) -> Result<ListPage> {

@@ -1,0 +1,87 @@
+//! When a waiter that is told of changes asks: as soon as it may be the next, so that a crowd does not ask as one.
+
+use std::time::Duration;
+
+use super::{Sight, Wake};
+use crate::Mode;
+
+/// Of many who may all be granted at once, each holds back by up to this much for each of them.
+const SPREAD: Duration = Duration::from_millis(1);
+
+/// Where a waiter stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stand {
+    /// In no queue: whoever asks first gets it.
+    Outside,
+    /// In the record's queue of so many, with so many to be granted before it.
+    InLine { ahead: usize, queue: usize },
+}
+
+/// How long a waiter waits if nothing happens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// While it is not told of changes.
+    pub(crate) blind: Duration,
+    /// While it is: for what was missed all the same.
+    pub(crate) watching: Duration,
+    /// Until the holders in the way expire, which is no change of the record.
+    pub(crate) expiry: Duration,
+}
+
+impl Wake {
+    /// Waits until it is worth to ask.
+    pub(crate) async fn chance(&mut self, stand: Stand, pace: Pace) {
+        let watching = std::pin::pin!(tokio::time::sleep(pace.watching));
+        let expiry = std::pin::pin!(tokio::time::sleep(pace.expiry));
+        let (mut watching, mut expiry) = (watching, expiry);
+        loop {
+            let sight = *self.sight.borrow_and_update();
+            let first = self.is_first();
+            let delay = self.delay(stand, sight, first, fastrand::f64());
+            let asks_at_expiry = first || !matches!(stand, Stand::Outside);
+            tokio::select! {
+                biased;
+                // `self` keeps the sender.
+                _ = self.sight.changed() => {}
+                () = tokio::time::sleep(delay.unwrap_or_default()), if delay.is_some() => {
+                    self.prompted = true;
+                    return;
+                }
+                () = &mut expiry, if asks_at_expiry => return,
+                () = tokio::time::sleep(pace.blind), if !sight.live => return,
+                () = &mut watching => return,
+            }
+        }
+    }
+
+    /// How long it holds back before it asks; `None`: there is nothing to ask for.
+    fn delay(&self, stand: Stand, sight: Sight, first: bool, luck: f64) -> Option<Duration> {
+        if sight.freed == self.asked.freed {
+            return None;
+        }
+        let alone = self.mode == Mode::Exclusive;
+        if alone && !sight.free {
+            return None;
+        }
+        let crowd = |count: usize| SPREAD * u32::try_from(count).unwrap_or(u32::MAX);
+        let window = match stand {
+            Stand::Outside if self.mode == Mode::Shared => crowd(self.of.waiters()),
+            // The others come after it.
+            Stand::Outside if first => self.window(),
+            Stand::Outside => return None,
+            Stand::InLine { ahead, queue } => {
+                let granted = sight.granted.saturating_sub(self.asked.granted);
+                let granted = usize::try_from(granted).unwrap_or(usize::MAX);
+                let left = ahead.saturating_sub(granted);
+                match self.mode {
+                    Mode::Exclusive | Mode::Shared if left > 0 => return None,
+                    Mode::Exclusive => Duration::ZERO,
+                    Mode::Shared => crowd(queue),
+                    Mode::Permit { limit } if left >= limit as usize => return None,
+                    Mode::Permit { .. } => crowd(left),
+                }
+            }
+        };
+        Some(window.mul_f64(luck.clamp(0.0, 1.0)))
+    }
+}
