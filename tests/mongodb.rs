@@ -13,3 +13,4 @@ mod rules;
 mod scheduled;
 mod strings;
 mod swaps;
+mod waking;

@@ -1,0 +1,179 @@
+use std::future::Future;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::*;
+
+const EXCLUSIVE: Mode = Mode::Exclusive;
+const PACE: Pace = Pace {
+    blind: Duration::from_millis(50),
+    watching: Duration::from_secs(10),
+    expiry: Duration::from_secs(30),
+};
+
+fn key() -> Key {
+    Key::new("k").unwrap()
+}
+
+fn live() -> Wakes {
+    let wakes = Wakes::default();
+    wakes.live();
+    wakes
+}
+
+/// How long it waits, and whether it was told to ask.
+async fn waits(wake: &mut Wake, stand: Stand) -> (Duration, bool) {
+    let start = tokio::time::Instant::now();
+    wake.chance(stand, PACE).await;
+    (start.elapsed(), wake.prompted)
+}
+
+async fn is_told(wake: &mut Wake, stand: Stand) -> bool {
+    wake.prompted = false;
+    waits(wake, stand).await.1
+}
+
+fn line(ahead: usize, queue: usize) -> Stand {
+    Stand::InLine { ahead, queue }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_alone_asks_at_once() {
+    let wakes = live();
+    let mut wake = wakes.watch(&key(), EXCLUSIVE);
+    wakes.freed(&key());
+    let waited = waits(&mut wake, Stand::Outside).await;
+    assert_eq!(waited, (Duration::ZERO, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_new_is_no_reason_to_ask() {
+    let wakes = live();
+    let mut wake = wakes.watch(&key(), EXCLUSIVE);
+    wakes.freed(&Key::new("other").unwrap());
+    wakes.freed(&key());
+    wake.asks();
+    let waited = waits(&mut wake, Stand::Outside).await;
+    assert_eq!(waited, (PACE.watching, false));
+
+    wakes.freed(&key());
+    wakes.granted(&key());
+    assert!(!is_told(&mut wake, Stand::Outside).await, "it is gone");
+    wakes.freed(&key());
+    assert!(is_told(&mut wake, Stand::Outside).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_not_told_asks_as_often_as_ever() {
+    let wakes = Wakes::default();
+    let mut wake = wakes.watch(&key(), EXCLUSIVE);
+    let waited = waits(&mut wake, Stand::Outside).await;
+    assert_eq!(waited, (PACE.blind, false));
+    // Something may have happened before.
+    wakes.live();
+    assert!(is_told(&mut wake, Stand::Outside).await);
+    wake.asks();
+    wakes.blind();
+    let waited = waits(&mut wake, Stand::Outside).await;
+    assert_eq!(waited.0, PACE.blind);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_one_process_one_asks() {
+    let wakes = live();
+    let mut first = wakes.watch(&key(), EXCLUSIVE);
+    let mut second = wakes.watch(&key(), EXCLUSIVE);
+    let mut reader = wakes.watch(&key(), Mode::Shared);
+    wakes.freed(&key());
+    assert!(!is_told(&mut second, Stand::Outside).await);
+    assert!(is_told(&mut reader, Stand::Outside).await);
+    assert!(is_told(&mut first, Stand::Outside).await);
+    drop(first);
+    assert!(is_told(&mut second, Stand::Outside).await, "it comes next");
+    assert_eq!(wakes.waiters(), 2);
+}
+
+/// The holders' expiry is no change of the record.
+#[tokio::test(start_paused = true)]
+async fn one_asks_when_the_holders_expire() {
+    let wakes = live();
+    let mut first = wakes.watch(&key(), EXCLUSIVE);
+    let mut second = wakes.watch(&key(), EXCLUSIVE);
+    let pace = Pace {
+        expiry: Duration::from_secs(3),
+        ..PACE
+    };
+    let start = tokio::time::Instant::now();
+    first.chance(Stand::Outside, pace).await;
+    assert_eq!(start.elapsed(), pace.expiry);
+    second.chance(Stand::Outside, pace).await;
+    assert_eq!(start.elapsed(), pace.expiry + pace.watching);
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_line_those_ask_whose_turn_it_may_be() {
+    let permits = Mode::Permit { limit: 2 };
+    for (mode, ahead, granted, told) in [
+        (EXCLUSIVE, 0, 0, true),
+        (EXCLUSIVE, 1, 0, false),
+        (EXCLUSIVE, 1, 1, true),
+        (EXCLUSIVE, 3, 2, false),
+        (Mode::Shared, 0, 0, true),
+        (Mode::Shared, 1, 0, false),
+        (permits, 1, 0, true),
+        (permits, 2, 0, false),
+        (permits, 2, 1, true),
+    ] {
+        let wakes = live();
+        let mut wake = wakes.watch(&key(), mode);
+        for _ in 0..granted {
+            wakes.granted(&key());
+        }
+        wakes.freed(&key());
+        let asks = is_told(&mut wake, line(ahead, 9)).await;
+        assert_eq!(asks, told, "{mode:?}, {ahead} ahead, {granted} granted");
+    }
+}
+
+#[test]
+fn who_loses_a_race_holds_back() {
+    let wakes = live();
+    let mut wake = wakes.watch(&key(), EXCLUSIVE);
+    wake.answered(false);
+    assert_eq!(wake.window(), Duration::ZERO, "nobody told it to ask");
+    for expected in [4, 8, 16, 32, 64, 128, 250, 250] {
+        wake.prompted = true;
+        wake.answered(false);
+        assert_eq!(wake.window().as_millis(), expected);
+    }
+    wake.prompted = true;
+    wake.answered(true);
+    assert_eq!(wake.window(), Duration::from_millis(250).mul_f64(0.75));
+    for _ in 0..30 {
+        wake.prompted = true;
+        wake.answered(true);
+    }
+    assert_eq!(wake.window(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_unused_when_nobody_waited_for_a_while() {
+    let wakes = Wakes::default();
+    let wake = wakes.watch(&key(), EXCLUSIVE);
+    let linger = Duration::from_secs(1);
+    let mut unused = Box::pin(wakes.unused(linger));
+    let mut context = Context::from_waker(Waker::noop());
+    assert_eq!(unused.as_mut().poll(&mut context), Poll::Pending);
+    tokio::time::sleep(linger * 2).await;
+    assert_eq!(unused.as_mut().poll(&mut context), Poll::Pending);
+    drop(wake);
+    assert_eq!(unused.as_mut().poll(&mut context), Poll::Pending);
+    tokio::time::sleep(linger / 2).await;
+    let again = wakes.watch(&key(), EXCLUSIVE);
+    assert_eq!(unused.as_mut().poll(&mut context), Poll::Pending);
+    drop(again);
+    let start = tokio::time::Instant::now();
+    unused.await;
+    assert_eq!(start.elapsed(), linger);
+    assert!(wakes.state().keys.is_empty());
+}

@@ -20,6 +20,7 @@ mod once;
 mod patterns;
 mod queueing;
 mod races;
+mod waking;
 
 use std::time::Duration;
 
