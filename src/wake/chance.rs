@@ -44,7 +44,8 @@ impl Wake {
                 // `self` keeps the sender.
                 _ = self.sight.changed() => {}
                 () = tokio::time::sleep(delay.unwrap_or_default()), if delay.is_some() => {
-                    self.prompted = true;
+                    // Who could not be told before, and asks now that it can, races with nobody.
+                    self.prompted = self.asked.live;
                     return;
                 }
                 () = &mut expiry, if asks_at_expiry => return,

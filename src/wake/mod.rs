@@ -82,7 +82,7 @@ pub struct Wake {
     sight: watch::Receiver<Sight>,
     /// What was known when the lock was last asked for.
     asked: Sight,
-    /// It asks because it was told to.
+    /// It asks because it was told that the lock is free.
     prompted: bool,
 }
 
