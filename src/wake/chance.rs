@@ -66,7 +66,7 @@ impl Wake {
         }
         let crowd = |count: usize| SPREAD * u32::try_from(count).unwrap_or(u32::MAX);
         let window = match stand {
-            Stand::Outside if self.mode == Mode::Shared => crowd(self.of.waiters()),
+            Stand::Outside if self.mode == Mode::Shared => crowd(self.crowd()),
             // The others come after it.
             Stand::Outside if first => self.window(),
             Stand::Outside => return None,

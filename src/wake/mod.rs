@@ -225,6 +225,13 @@ impl Wake {
         first.is_none_or(|(number, _)| *number == self.number)
     }
 
+    /// How many of this process wait for the key.
+    fn crowd(&self) -> usize {
+        let state = self.of.state();
+        let waiting = state.keys.get(&self.key);
+        waiting.map_or(1, |waiting| waiting.line.len())
+    }
+
     fn window(&self) -> Duration {
         let state = self.of.state();
         let waiting = state.keys.get(&self.key);

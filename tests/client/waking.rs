@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::{TTL, pass, secs};
 
 /// How long a request takes, and a change until it is told.
-const WAY: Duration = Duration::from_millis(1);
+const WAY: Duration = Duration::from_millis(2);
 
 /// A backend that tells of changes, and counts what it is asked.
 #[derive(Clone, Debug)]
@@ -129,7 +129,7 @@ async fn a_release_is_told_and_nobody_polls() {
         "and once more when it could be told"
     );
     held.release().await.unwrap();
-    pass(3 * WAY).await;
+    pass(4 * WAY).await;
     assert!(waiting.is_finished());
     assert_eq!(processes[0].asked(), 1);
     assert_eq!(processes[0].wakes[0].waiters(), 0);
@@ -166,7 +166,7 @@ async fn a_dead_holders_lock_is_asked_for_when_it_expires() {
     let start = Instant::now();
     let lock = client(process).lock("k").wait(secs(600));
     let lease = lock.acquire().await.unwrap();
-    assert!(start.elapsed() <= ttl + 3 * WAY, "{:?}", start.elapsed());
+    assert!(start.elapsed() <= ttl + 4 * WAY, "{:?}", start.elapsed());
     drop((dead, lease));
 }
 
@@ -186,7 +186,7 @@ async fn attempts(processes: usize, tasks: usize, fair: bool) -> f64 {
                 while left.load(Ordering::Relaxed) > 0 {
                     let lock = if fair { lock().fair() } else { lock() };
                     let lease = lock.acquire().await.unwrap();
-                    pass(2 * WAY).await;
+                    pass(WAY).await;
                     let less = |left: usize| Some(left.saturating_sub(1));
                     let _ = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
                     lease.release().await.unwrap();
