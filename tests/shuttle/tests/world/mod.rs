@@ -19,10 +19,13 @@ const TTL: Duration = Duration::from_secs(4);
 const ORDERS: usize = 500;
 /// Nothing takes as many: who does waits for ever.
 const STEPS: usize = 20_000;
+/// Futures without optimisation are large: shuttle's own 60 KB are not enough for those of a grant.
+const STACK: usize = 512 * 1024;
 
 /// At random, and by priorities that change a few times, which finds what takes few but unlikely switches.
 pub fn explore(test: impl Fn() + Send + Sync + Clone + 'static) {
     let mut config = Config::new();
+    config.stack_size = STACK;
     config.max_steps = MaxSteps::FailAfter(STEPS);
     Runner::new(RandomScheduler::new(ORDERS), config.clone()).run(test.clone());
     Runner::new(PctScheduler::new(3, ORDERS), config).run(test);
