@@ -222,17 +222,20 @@ impl<'a> Acquisition<'a> {
             return sleep.await;
         }
         let backend = &self.client.inner().backend;
-        let begins = !self.wake.as_ref().is_some_and(Wake::is_live);
-        if begins {
-            self.wake = backend.watch(&request.key, request.mode, true);
+        if !self.wake.as_ref().is_some_and(Wake::is_live) {
+            // It keeps its place if it has one.
+            let another = backend.watch(&request.key, request.mode, true);
+            let is_told = another.as_ref().is_some_and(Wake::is_live);
+            if self.wake.is_none() && is_told {
+                // But not of what happened since the attempt.
+                self.wake = another;
+                return;
+            }
+            self.wake = another.map(|another| self.wake.take().unwrap_or(another));
         }
         let Some(wake) = &mut self.wake else {
             return sleep.await;
         };
-        if begins && wake.is_live() {
-            // It was not told of what happened since the attempt.
-            return;
-        }
         let stand = if request.queued {
             Stand::InLine {
                 ahead: contention.ahead,

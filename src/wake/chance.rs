@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep, sleep_until};
+
 use super::{Sight, Wake};
 use crate::Mode;
 
@@ -20,7 +22,7 @@ pub(crate) enum Stand {
 /// How long a waiter waits if nothing happens.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
-    /// While it is not told of changes.
+    /// While it is not told of changes; from when it is told no more.
     pub(crate) blind: Duration,
     /// While it is: for what was missed all the same.
     pub(crate) watching: Duration,
@@ -31,25 +33,34 @@ pub(crate) struct Pace {
 impl Wake {
     /// Waits until it is worth to ask.
     pub(crate) async fn chance(&mut self, stand: Stand, pace: Pace) {
-        let watching = std::pin::pin!(tokio::time::sleep(pace.watching));
-        let expiry = std::pin::pin!(tokio::time::sleep(pace.expiry));
-        let (mut watching, mut expiry) = (watching, expiry);
+        let mut watching = std::pin::pin!(sleep(pace.watching));
+        let mut expiry = std::pin::pin!(sleep(pace.expiry));
+        let mut blind = std::pin::pin!(sleep(pace.blind));
+        let (mut due, mut was_live) = (None, false);
         loop {
             let sight = *self.sight.borrow_and_update();
             let first = self.is_first();
+            let now = Instant::now();
             let delay = self.delay(stand, sight, first, fastrand::f64());
+            // Other news must not make it hold back for longer.
+            due = delay.map(|delay| due.unwrap_or(now + delay));
+            if was_live && !sight.live {
+                // Or all whom one stream told would ask as one when it breaks.
+                blind.as_mut().reset(now + pace.blind);
+            }
+            was_live = sight.live;
             let asks_at_expiry = first || !matches!(stand, Stand::Outside);
             tokio::select! {
                 biased;
                 // `self` keeps the sender.
                 _ = self.sight.changed() => {}
-                () = tokio::time::sleep(delay.unwrap_or_default()), if delay.is_some() => {
+                () = sleep_until(due.unwrap_or(now)), if due.is_some() => {
                     // Who could not be told before, and asks now that it can, races with nobody.
                     self.prompted = self.asked.live;
                     return;
                 }
                 () = &mut expiry, if asks_at_expiry => return,
-                () = tokio::time::sleep(pace.blind), if !sight.live => return,
+                () = &mut blind, if !sight.live => return,
                 () = &mut watching => return,
             }
         }

@@ -79,6 +79,60 @@ async fn who_is_not_told_asks_as_often_as_ever() {
     assert_eq!(waited.0, PACE.blind);
 }
 
+/// A change of which it is told, though not of all.
+#[tokio::test(start_paused = true)]
+async fn news_are_news_even_if_some_are_missed() {
+    let wakes = Wakes::default();
+    let mut wake = wakes.watch(&key(), EXCLUSIVE);
+    wakes.freed(&key());
+    assert!(is_told(&mut wake, Stand::Outside).await);
+}
+
+/// Others of the process come and go, and nobody is put off by it.
+#[tokio::test(start_paused = true)]
+async fn a_wait_is_no_longer_for_what_happens_meanwhile() {
+    for (is_live, most) in [(false, PACE.blind), (true, Duration::from_millis(40))] {
+        let wakes = Wakes::default();
+        wakes.set_live(is_live);
+        let mut readers: Vec<Wake> = Vec::new();
+        readers.resize_with(40, || wakes.watch(&key(), Mode::Shared));
+        let mut wake = wakes.watch(&key(), Mode::Shared);
+        if is_live {
+            wakes.freed(&key());
+        }
+        let start = tokio::time::Instant::now();
+        let restless = async {
+            loop {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                wakes.granted(&key());
+                drop(wakes.watch(&key(), Mode::Shared));
+            }
+        };
+        tokio::select! {
+            () = wake.chance(Stand::Outside, PACE) => {}
+            () = restless => {}
+        }
+        assert!(start.elapsed() <= most, "{is_live}: {:?}", start.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_whom_one_stream_told_do_not_ask_as_one_when_it_breaks() {
+    let wakes = live();
+    let mut wake = wakes.watch(&key(), EXCLUSIVE);
+    let start = tokio::time::Instant::now();
+    let breaks = async {
+        tokio::time::sleep(PACE.blind * 3).await;
+        wakes.blind();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = wake.chance(Stand::Outside, PACE) => {}
+        () = breaks => {}
+    }
+    assert_eq!(start.elapsed(), PACE.blind * 4);
+}
+
 #[tokio::test(start_paused = true)]
 async fn of_one_process_one_asks() {
     let wakes = live();

@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use mongodb::Collection;
 use mongodb::bson::{Document, doc};
-use mongodb::error::Error;
+use mongodb::change_stream::ChangeStream;
+use mongodb::error::{Error, Result};
 use mongodb::options::{ReadConcern, ReadPreference, SelectionCriteria};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::{MongoBackend, error};
 use crate::wait::Backoff;
@@ -18,6 +19,10 @@ use crate::{Key, Mode};
 
 /// How long the stream stays when nobody waits any more: somebody may in a moment.
 const LINGER: Duration = Duration::from_secs(1);
+/// How soon the server answers, with changes or without.
+const ANSWER: Duration = Duration::from_secs(1);
+/// A server that is silent for so long tells nothing: the network lost it, or this process was frozen meanwhile.
+const SILENT: Duration = Duration::from_secs(5);
 
 /// The stream, or that there is none.
 #[derive(Clone, Debug, Default)]
@@ -62,7 +67,6 @@ impl Shared {
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         let unused = self.wakes.waiters() == 0;
         if unused {
-            self.wakes.blind();
             *task = None;
         }
         unused
@@ -82,16 +86,18 @@ async fn run(shared: Arc<Shared>, collection: Collection<Document>) {
     let mut backoff = Backoff::new();
     loop {
         let blind = Blind(shared.wakes.clone());
-        let error = tokio::select! {
-            error = follow(&shared.wakes, &collection, &mut backoff) => error,
-            () = shared.wakes.unused(LINGER) => {
-                if shared.ends() {
-                    return;
-                }
-                continue;
-            }
+        let broken = tokio::select! {
+            error = follow(&shared.wakes, &collection, &mut backoff) => Some(error),
+            () = shared.wakes.unused(LINGER) => None,
         };
+        // Before another task may say otherwise.
         drop(blind);
+        let Some(error) = broken else {
+            if shared.ends() {
+                return;
+            }
+            continue;
+        };
         if error.as_ref().is_some_and(error::is_unwatchable) {
             tracing::info!(
                 collection = %collection.namespace(), error = ?error.map(|error| error.kind),
@@ -105,39 +111,59 @@ async fn run(shared: Arc<Shared>, collection: Collection<Document>) {
     }
 }
 
-/// Tells what the stream shows until it breaks. `None`: the server ended it, as it does if the collection is dropped.
+/// Tells what the stream shows until it breaks. `None`: the server ended it, as it does if the collection is dropped, or
+/// is silent.
 async fn follow(
     wakes: &Wakes,
     collection: &Collection<Document>,
     backoff: &mut Backoff,
 ) -> Option<Error> {
-    let opened = collection
+    let opened = timeout(SILENT, async {
+        Ok((is_prompt(collection).await?, open(collection).await?))
+    });
+    let (is_prompt, mut stream) = match opened.await.ok()? {
+        Ok(opened) => opened,
+        Err(error) => return Some(error),
+    };
+    tracing::debug!(collection = %collection.namespace(), is_prompt, "waiters are told of changes");
+    if is_prompt {
+        wakes.live();
+    }
+    while stream.is_alive() {
+        match timeout(SILENT, stream.next_if_any()).await.ok()? {
+            Ok(change) => change.iter().for_each(|change| tell(wakes, change)),
+            Err(error) => return Some(error),
+        }
+        // One that breaks again and again, before it showed anything, is opened less and less often.
+        *backoff = Backoff::new();
+    }
+    None
+}
+
+/// Whether changes are told at once. A sharded cluster tells those of all shards in one order, so each as late as the
+/// idlest shard allows, which may be ten seconds: there, waiters poll as well.
+async fn is_prompt(collection: &Collection<Document>) -> Result<bool> {
+    let database = collection.client().database("admin");
+    let hello = database.run_command(doc! { "hello": 1_i32 }).await?;
+    Ok(hello.get_str("msg") != Ok("isdbgrid"))
+}
+
+async fn open(collection: &Collection<Document>) -> Result<ChangeStream<Document>> {
+    let stream = collection
         .watch()
         .pipeline(pipeline())
+        .max_await_time(ANSWER)
         // Whatever the client's own are.
         .read_concern(ReadConcern::majority())
         .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
-        .await;
-    let mut stream = match opened {
-        Ok(stream) => stream.with_type::<Document>(),
-        Err(error) => return Some(error),
-    };
-    tracing::debug!(collection = %collection.namespace(), "waiters are told of changes");
-    wakes.live();
-    while let Some(change) = stream.next().await {
-        // One that breaks again and again, before it showed anything, is opened less and less often.
-        *backoff = Backoff::new();
-        match change {
-            Ok(change) => tell(wakes, &change),
-            Err(error) => return Some(error),
-        }
-    }
-    None
+        .await?;
+    Ok(stream.with_type())
 }
 
 /// Only what may matter to a waiter: a grant has a new token, and a release says when.
 fn pipeline() -> [Document; 2] {
     let grant = "updateDescription.updatedFields.token";
+    let change = "updateDescription.updatedFields.mode";
     let release = "updateDescription.updatedFields.freeAt";
     [
         doc! { "$match": { "$or": [
@@ -149,6 +175,7 @@ fn pipeline() -> [Document; 2] {
             "operationType": 1,
             "documentKey._id": 1,
             grant: 1,
+            change: 1,
             release: 1,
             // The server may report an update as a replacement, if that is shorter.
             "fullDocument.mode": 1,
@@ -181,6 +208,13 @@ struct News {
     room: bool,
 }
 
+impl News {
+    const LEFT: Self = Self {
+        granted: false,
+        room: true,
+    };
+}
+
 fn news(change: &Document) -> News {
     if let Ok(document) = change.get_document("fullDocument") {
         let held = document.get_array("holders").is_ok_and(|h| !h.is_empty());
@@ -192,10 +226,16 @@ fn news(change: &Document) -> News {
     }
     let updated = change.get_document("updateDescription");
     let updated = updated.and_then(|update| update.get_document("updatedFields"));
-    let granted = updated.is_ok_and(|fields| fields.contains_key("token"));
+    let Ok(updated) = updated else {
+        return News::LEFT;
+    };
+    // Where an exclusive lease became a shared one, others may join.
+    let opened = updated.get_str("mode");
+    let opened = opened.is_ok_and(|mode| mode != Mode::Exclusive.name());
+    let granted = updated.contains_key("token");
     News {
         granted,
-        room: !granted,
+        room: !granted || opened,
     }
 }
 
@@ -211,6 +251,16 @@ mod tests {
         for (change, granted, room) in [
             (updated(doc! { "token": 7_i64 }), true, false),
             (updated(doc! { "freeAt": 7_i64 }), false, true),
+            (
+                updated(doc! { "token": 7_i64, "mode": "shared" }),
+                true,
+                true,
+            ),
+            (
+                updated(doc! { "token": 7_i64, "mode": "exclusive" }),
+                true,
+                false,
+            ),
             (
                 updated(doc! { "token": 7_i64, "freeAt": 7_i64 }),
                 true,
