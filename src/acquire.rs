@@ -245,11 +245,13 @@ impl<'a> Acquisition<'a> {
             Stand::Outside
         };
         let pace = Pace {
-            blind: pause.min(left),
-            watching: watching(request.queued, fastrand::f64()).min(left),
-            expiry: contention.free_in.min(left),
+            blind: pause,
+            watching: watching(request.queued, fastrand::f64()),
+            expiry: contention.free_in,
+            ttl: request.ttl.as_duration(),
         };
-        wake.chance(stand, pace).await;
+        // It asks once more at the end of its time.
+        let _ = tokio::time::timeout(left, wake.chance(stand, pace)).await;
     }
 
     /// Stands in the queue, until the attempt that comes when it may be its turn.

@@ -28,19 +28,32 @@ pub(crate) struct Pace {
     pub(crate) watching: Duration,
     /// Until the holders in the way expire, which is no change of the record.
     pub(crate) expiry: Duration,
+    /// A lease's time to live: that of whoever holds when it becomes the first of its process to ask.
+    pub(crate) ttl: Duration,
 }
 
 impl Wake {
     /// Waits until it is worth to ask.
     pub(crate) async fn chance(&mut self, stand: Stand, pace: Pace) {
+        let outside = matches!(stand, Stand::Outside);
+        let crowd = u32::try_from(self.crowd()).unwrap_or(u32::MAX);
+        let mut first = !outside || self.is_first();
         let mut watching = std::pin::pin!(sleep(pace.watching));
+        // The first asks for all, but may be busy with other things.
+        let patience = pace.watching.saturating_mul(crowd);
+        let mut patience = std::pin::pin!(sleep(patience));
         let mut expiry = std::pin::pin!(sleep(pace.expiry));
         let mut blind = std::pin::pin!(sleep(pace.blind));
         let (mut due, mut was_live) = (None, false);
         loop {
             let sight = *self.sight.borrow_and_update();
-            let first = self.is_first();
             let now = Instant::now();
+            if !first && self.is_first() {
+                // Most likely the one before it was granted: what was in its way is gone.
+                first = true;
+                watching.as_mut().reset(now + pace.watching);
+                expiry.as_mut().reset(now + pace.ttl);
+            }
             let delay = self.delay(stand, sight, first, fastrand::f64());
             // Other news must not make it hold back for longer.
             due = delay.map(|delay| due.unwrap_or(now + delay));
@@ -49,7 +62,6 @@ impl Wake {
                 blind.as_mut().reset(now + pace.blind);
             }
             was_live = sight.live;
-            let asks_at_expiry = first || !matches!(stand, Stand::Outside);
             tokio::select! {
                 biased;
                 // `self` keeps the sender.
@@ -59,9 +71,10 @@ impl Wake {
                     self.prompted = self.asked.live;
                     return;
                 }
-                () = &mut expiry, if asks_at_expiry => return,
+                () = &mut expiry, if first => return,
                 () = &mut blind, if !sight.live => return,
-                () = &mut watching => return,
+                () = &mut watching, if first => return,
+                () = &mut patience, if !first => return,
             }
         }
     }

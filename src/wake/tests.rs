@@ -9,6 +9,7 @@ const PACE: Pace = Pace {
     blind: Duration::from_millis(50),
     watching: Duration::from_secs(10),
     expiry: Duration::from_secs(30),
+    ttl: Duration::from_secs(40),
 };
 
 fn key() -> Key {
@@ -161,8 +162,36 @@ async fn one_asks_when_the_holders_expire() {
     let start = tokio::time::Instant::now();
     first.chance(Stand::Outside, pace).await;
     assert_eq!(start.elapsed(), pace.expiry);
+    // And the other only because nobody did for so long.
     second.chance(Stand::Outside, pace).await;
-    assert_eq!(start.elapsed(), pace.expiry + pace.watching);
+    assert_eq!(start.elapsed(), pace.expiry + 2 * pace.watching);
+}
+
+/// Whoever was in its way when it was refused is long gone.
+#[tokio::test(start_paused = true)]
+async fn who_becomes_the_first_gives_the_holder_its_time() {
+    let secs = Duration::from_secs;
+    for (ttl, most) in [(secs(2), secs(2)), (secs(60), PACE.watching)] {
+        let wakes = live();
+        let first = wakes.watch(&key(), EXCLUSIVE);
+        let mut second = wakes.watch(&key(), EXCLUSIVE);
+        let pace = Pace {
+            expiry: secs(3),
+            ttl,
+            ..PACE
+        };
+        let start = tokio::time::Instant::now();
+        let leaves = async {
+            tokio::time::sleep(secs(15)).await;
+            drop(first);
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = second.chance(Stand::Outside, pace) => {}
+            () = leaves => {}
+        }
+        assert_eq!(start.elapsed(), secs(15) + most);
+    }
 }
 
 #[tokio::test(start_paused = true)]

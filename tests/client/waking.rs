@@ -156,6 +156,25 @@ async fn what_is_not_told_is_found_all_the_same() {
     assert!(waiting.is_finished());
 }
 
+/// The second of a process, for which the first asks.
+#[tokio::test(start_paused = true)]
+async fn everybodys_wait_ends_in_its_time() {
+    let process = &Telling::processes(1)[0];
+    let locks = client(process);
+    let held = locks.lock("k").ttl(TTL).acquire().await.unwrap();
+    let first = tokio::spawn(locks.lock("k").wait(secs(600)).acquire());
+    pass(secs(1)).await;
+    let start = Instant::now();
+    let second = locks.lock("k").wait(secs(3)).acquire().await;
+    assert_eq!(second.unwrap_err().kind(), doclock::ErrorKind::WaitTimeout);
+    assert_eq!(start.elapsed(), secs(3));
+    assert_eq!(process.wakes[0].waiters(), 1);
+    first.abort();
+    let _ = first.await;
+    assert_eq!(process.wakes[0].waiters(), 0);
+    drop(held);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_dead_holders_lock_is_asked_for_when_it_expires() {
     let process = &Telling::processes(1)[0];
