@@ -87,6 +87,10 @@ pub trait Backend: Any + Debug + Send + Sync {
     ///
     /// `waits`: it was refused, so that it is worth to begin to look. Otherwise its first attempt is about to be sent, and
     /// only a store that looks already takes it in. Sends nothing itself. `None`, which is the default: it polls.
+    ///
+    /// What it is told is never believed, only a reason to ask. So late or missing news cost time, and news of nothing a
+    /// request. Call [`Wakes::blind`](crate::Wakes::blind) when changes may be missed, and
+    /// [`live`](crate::Wakes::live) when they are told again. Dropping the [`Wake`] ends it.
     fn watch(&self, key: &Key, mode: Mode, waits: bool) -> Option<Wake> {
         let _ = (key, mode, waits);
         None

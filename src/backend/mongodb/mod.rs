@@ -71,8 +71,11 @@ const CLOCK_SKEW: Duration = Duration::from_millis(500);
 /// # Waiting
 ///
 /// Who waits is told of changes by a change stream, one for all clones of a backend, open while somebody waits: so a release
-/// is seen at once, and nobody polls but now and then. That takes a replica set or a sharded cluster, and the right to
-/// `changeStream` on the collection. Without them, waiters poll; so they do for a lock inside of a document.
+/// is seen at once, and nobody polls but now and then. That takes a replica set, the right to `changeStream` on the
+/// collection, and one connection of the client's pool. Without them, waiters poll; so they do for a lock inside of a
+/// document, and besides on a sharded cluster, whose streams
+/// [may be late](https://jira.mongodb.org/browse/SERVER-44356). A client with a small pool and many collections
+/// whose locks are waited for needs a larger one.
 ///
 /// # Which servers
 ///
