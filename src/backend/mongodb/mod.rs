@@ -171,7 +171,7 @@ impl fmt::Debug for MongoBackend {
             .field("collection", &self.collection.namespace().to_string())
             .field("place", &self.place)
             .field("clock_skew", &self.skew)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
