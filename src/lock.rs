@@ -78,6 +78,9 @@ impl<M: 'static> Lock<M> {
     }
 
     /// How long [`acquire`](Self::acquire) waits for others, 30 s by default. `Duration::MAX` waits for ever.
+    ///
+    /// On MongoDB a waiter is told of a release at once if it [may open a change stream](crate::docs::protocol#waiting).
+    /// Elsewhere it asks again and again, once a second at least.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
         self

@@ -15,3 +15,4 @@ mod rules;
 mod scheduled;
 mod strings;
 mod swaps;
+mod waking;

@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 
 use crate::record::{ListPage, MAX_PARTIES};
-use crate::{Error, ErrorKind, Holder, Key, LockRecord, Mode, Result};
+use crate::{Error, ErrorKind, Holder, Key, LockRecord, Mode, Result, Wake};
 
 pub use request::{
     AcquireOutcome, AcquireRequest, Contention, Grant, Linger, Occupant, Queueing, Reason,
@@ -88,6 +88,20 @@ pub trait Backend: Any + Debug + Send + Sync {
     async fn renew_many(&self, requests: &[RenewRequest]) -> Vec<Result<RenewOutcome>> {
         // Side by side: behind each other, one slow renewal would lose all that follow.
         join_all(requests.iter().map(|request| self.renew(request))).await
+    }
+
+    /// Takes somebody in who waits for a key, to hold it in this mode, if the store tells of changes: it is told of those
+    /// that come after this call. See [`Wakes`](crate::Wakes).
+    ///
+    /// `waits`: it was refused, so that it is worth to begin to look. Otherwise its first attempt is about to be sent, and
+    /// only a store that looks already takes it in. Sends nothing itself. `None`, which is the default: it polls.
+    ///
+    /// What it is told is never believed, only a reason to ask. So late or missing news cost time, and news of nothing a
+    /// request. Call [`Wakes::blind`](crate::Wakes::blind) when changes may be missed, and
+    /// [`live`](crate::Wakes::live) when they are told again. Dropping the [`Wake`] ends it.
+    fn watch(&self, key: &Key, mode: Mode, waits: bool) -> Option<Wake> {
+        let _ = (key, mode, waits);
+        None
     }
 
     /// Lists the records whose keys start with `prefix`, a page at a time. Start with `page: None`, go on with

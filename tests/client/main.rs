@@ -22,6 +22,7 @@ mod once;
 mod patterns;
 mod queueing;
 mod races;
+mod waking;
 
 use std::time::Duration;
 

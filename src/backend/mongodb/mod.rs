@@ -17,6 +17,7 @@ mod renew;
 mod setup;
 mod shape;
 mod slot;
+mod stream;
 mod turn;
 mod write;
 
@@ -30,12 +31,13 @@ use mongodb::{Collection, Database};
 use self::embedded::Place;
 pub(crate) use self::embedded::id_json;
 pub(crate) use self::guarded::holds;
+use self::stream::Stream;
 use super::{
     AcquireOutcome, AcquireRequest, Backend, READ_TIMEOUT, ReleaseOutcome, ReleaseRequest,
     RenewOutcome, RenewRequest, SETUP_TIMEOUT, check_inside, check_supported, store, within,
 };
 use crate::record::ListPage;
-use crate::{Key, LockRecord, Result};
+use crate::{Key, LockRecord, Mode, Result, Wake};
 
 /// The collection unless the caller names another.
 const COLLECTION: &str = "locks";
@@ -69,6 +71,15 @@ const CLOCK_SKEW: Duration = Duration::from_millis(500);
 /// More only where others change the record in between, or where another program wrote it. Refusals and polls write
 /// nothing; a place in the queue is refreshed every 2 s.
 ///
+/// # Waiting
+///
+/// Who waits is told of changes by a change stream, one for all clones of a backend, open while somebody waits: so a release
+/// is seen at once, and nobody polls but now and then. That takes a replica set, the right to `changeStream` on the
+/// collection, and one connection of the client's pool. Without them, waiters poll; so they do for a lock inside of a
+/// document, and besides on a sharded cluster, whose streams
+/// [may be late](https://jira.mongodb.org/browse/SERVER-44356). A client with a small pool and many collections
+/// whose locks are waited for needs a larger one.
+///
 /// # Which servers
 ///
 /// MongoDB 5.0 or newer, as a replica set, sharded cluster or standalone server. Not Amazon DocumentDB or Azure Cosmos
@@ -86,7 +97,7 @@ const CLOCK_SKEW: Duration = Duration::from_millis(500);
 /// # Permissions
 ///
 /// `find`, `insert` and `update` on the collection; for [`setup`](crate::Backend::setup) also `createIndex` and
-/// `remove`.
+/// `remove`. `changeStream` is optional, see above.
 ///
 /// # Stability
 ///
@@ -108,6 +119,7 @@ pub struct MongoBackend {
     collection: Collection<Document>,
     place: Place,
     skew: Duration,
+    stream: Stream,
 }
 
 impl MongoBackend {
@@ -134,6 +146,7 @@ impl MongoBackend {
             collection: collection.clone_with_type(),
             place: Place::Document,
             skew: CLOCK_SKEW,
+            stream: Stream::default(),
         }
     }
 
@@ -161,7 +174,7 @@ impl fmt::Debug for MongoBackend {
             .field("collection", &self.collection.namespace().to_string())
             .field("place", &self.place)
             .field("clock_skew", &self.skew)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -226,6 +239,10 @@ impl Backend for MongoBackend {
 
     fn hands_over(&self) -> bool {
         !self.place.is_field()
+    }
+
+    fn watch(&self, key: &Key, mode: Mode, waits: bool) -> Option<Wake> {
+        self.watch_key(key, mode, waits)
     }
 
     async fn list(&self, prefix: &str, page: Option<&str>) -> Result<ListPage> {
