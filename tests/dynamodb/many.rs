@@ -19,7 +19,9 @@ async fn many(backend: &DynamoBackend) -> Result<Vec<RenewRequest>> {
         let mode = [Mode::Exclusive, Mode::Shared, Mode::Permit { limit: 2 }][n % 3];
         let request = request(&format!("k{n}"), mode)?;
         let grant = granted(backend, &request).await?;
-        renewals.push(RenewRequest::new(&request, grant.token, 2));
+        let mut renewal = RenewRequest::new(&request, grant.token, 2);
+        renewal.timeout = Duration::from_secs(30);
+        renewals.push(renewal);
     }
     Ok(renewals)
 }
@@ -46,8 +48,8 @@ on_both! {
         assert_eq!(sent, MANY.div_ceil(25));
         for (renewal, outcome) in renewals.iter().zip(outcomes) {
             let RenewOutcome::Renewed(validity) = outcome? else { bail!("lost") };
-            assert_eq!((validity.seq, validity.refresh), (2, false));
-            assert_eq!(validity.valid_for, renewal.ttl.as_duration());
+            assert_eq!(validity.seq, 2);
+            assert!(!validity.valid_for.is_zero() && validity.valid_for <= renewal.ttl.as_duration());
             let record = record(&backend, &renewal.key).await?;
             assert_eq!((record.holders[0].seq, record.rev), (2, 2));
             let purge = record.holders[0].expires_at.as_millis() + 48 * 3_600_000;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use futures_util::future::join_all;
-use mongodb::bson::{Bson, Document, doc, from_document, to_bson};
+use mongodb::bson::{Bson, Deserializer, Document, RawArrayBuf, RawDocumentBuf, doc, rawdoc};
 use mongodb::error::{
     Error as Native, ErrorKind as NativeKind, Result as NativeResult, WriteConcernError,
     WriteError, WriteFailure,
@@ -24,7 +24,7 @@ use super::{MongoBackend, write};
 use crate::backend::{
     Backend, RenewOutcome, RenewRequest, fail_all, hurried, left, shortest, within,
 };
-use crate::{Error, LeaseId, Result};
+use crate::{Error, ErrorKind, LeaseId, Result};
 
 /// How many statements a command has. One takes the server some 0.1 ms and the wire some 5 KB: the first of so many does
 /// not wait long for the last, and all stay far below the 16 MB of a command; while its round trip and its wait for a
@@ -88,26 +88,33 @@ impl MongoBackend {
     }
 
     async fn update_all(&self, requests: &[RenewRequest], timeout: Duration) -> Result<Told> {
-        let statements = requests.iter().map(|request| self.statement(request));
-        let statements: Vec<_> = statements.collect::<Result<_>>()?;
-        let command = doc! {
+        // As bytes at once: in memory, documents take many times as much.
+        let mut statements = RawArrayBuf::new();
+        for request in requests {
+            statements.push(self.statement(request)?);
+        }
+        let wait = write::majority(timeout).w_timeout.unwrap_or_default();
+        let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX).max(1);
+        let command = rawdoc! {
             "update": self.collection.name(),
             "updates": statements,
             "ordered": false,
-            "writeConcern": to_bson(&write::majority(timeout)).map_err(|error| convert(error.into()))?,
+            "writeConcern": { "w": "majority", "j": true, "wtimeout": wait },
         };
         let database = &self.collection.namespace().db;
         let database = self.collection.client().database(database);
-        let reply = database.run_command(command).await.map_err(convert)?;
+        let reply = database.run_raw_command(command).await.map_err(convert)?;
         told(reply, requests.len())
     }
 
-    fn statement(&self, request: &RenewRequest) -> Result<Document> {
-        Ok(doc! {
+    fn statement(&self, request: &RenewRequest) -> Result<RawDocumentBuf> {
+        let statement = doc! {
             "q": self.place.filter(&request.key),
             "u": self.place.moved(&request.key, pipeline(request)?),
             "collation": { "locale": "simple" },
-        })
+        };
+        RawDocumentBuf::try_from(&statement)
+            .map_err(|error| Error::new(ErrorKind::InvalidInput, error.to_string()))
     }
 
     fn filter(&self, request: &RenewRequest) -> Bson {
@@ -156,7 +163,7 @@ fn identity(id: &Bson, lease: &LeaseId, seq: u64) -> Identity {
 
 /// What a command did to `count` statements. An error, if what it wrote is not confirmed.
 fn told(reply: Document, count: usize) -> Result<Told> {
-    let reply: Reply = from_document(reply).map_err(|error| convert(error.into()))?;
+    let reply: Reply = read(reply)?;
     if let Some(error) = reply.write_concern_error {
         return Err(failure(WriteFailure::WriteConcernError(error)));
     }
@@ -165,7 +172,7 @@ fn told(reply: Document, count: usize) -> Result<Told> {
     for written in reply.write_errors {
         let index = written.get_i32("index").ok();
         let index = index.and_then(|index| usize::try_from(index).ok());
-        let error: WriteError = from_document(written).map_err(|error| convert(error.into()))?;
+        let error: WriteError = read(written)?;
         match index.filter(|index| *index < count) {
             Some(index) => drop(failed.insert(index, failure(WriteFailure::WriteError(error)))),
             // Whose it is, a look tells.
@@ -184,6 +191,12 @@ fn unless_transient<T: Default>(told: Result<T>) -> Result<T> {
     }
 }
 
+/// In the words that all versions of the driver's `bson` know.
+fn read<T: for<'de> Deserialize<'de>>(document: Document) -> Result<T> {
+    T::deserialize(Deserializer::new(Bson::Document(document)))
+        .map_err(|error| convert(error.into()))
+}
+
 fn failure(failure: WriteFailure) -> Error {
     convert(Native::from(NativeKind::Write(failure)))
 }
@@ -195,7 +208,6 @@ fn convert(error: Native) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ErrorKind;
 
     fn failed(told: &Told) -> Vec<(usize, ErrorKind)> {
         let mut failed: Vec<_> = told
