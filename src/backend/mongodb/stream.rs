@@ -145,7 +145,10 @@ async fn follow(
 async fn is_prompt(collection: &Collection<Document>) -> Result<bool> {
     let database = collection.client().database("admin");
     let hello = database.run_command(doc! { "hello": 1_i32 }).await?;
-    Ok(hello.get_str("msg") != Ok("isdbgrid"))
+    let is_sharded = hello
+        .get_str("msg")
+        .is_ok_and(|message| message == "isdbgrid");
+    Ok(!is_sharded)
 }
 
 async fn open(collection: &Collection<Document>) -> Result<ChangeStream<Document>> {
@@ -218,7 +221,9 @@ impl News {
 fn news(change: &Document) -> News {
     if let Ok(document) = change.get_document("fullDocument") {
         let held = document.get_array("holders").is_ok_and(|h| !h.is_empty());
-        let alone = document.get_str("mode") == Ok(Mode::Exclusive.name());
+        let alone = document
+            .get_str("mode")
+            .is_ok_and(|mode| mode == Mode::Exclusive.name());
         return News {
             granted: held,
             room: !(held && alone),
