@@ -88,6 +88,36 @@ on_both! {
         assert!(left.holders[0].expires_at >= before.holders[0].expires_at, "{left:?}");
     }
 
+    /// An end that is later than the new one is not put earlier by the server.
+    async fn a_later_end_is_judged_by_the_rules(server: Server) {
+        let (backend, table) = server.backend().await?;
+        let first = request("key", Mode::Exclusive)?;
+        let skewed = server.cold(&table).clock_skew(Duration::from_hours(1));
+        granted(&backend, &first).await?;
+        let mut second = follows(&first);
+        granted(&skewed, &second).await?;
+        second = follows(&second);
+        let (sent, grant) = server.count(granted(&backend, &second)).await;
+        grant?;
+        assert_eq!(sent, 2);
+    }
+
+    /// Nor is a longer ttl cut, however soon it ends.
+    async fn a_longer_ttl_is_judged_by_the_rules(server: Server) {
+        let (backend, table) = server.backend().await?;
+        let first = request("key", Mode::Exclusive)?;
+        granted(&backend, &first).await?;
+        let mut item = server.item(&table, "key").await?.context("no item")?;
+        let entry = entries(entries(&mut item, "holders"), &entry_key(&first.owner));
+        entry.insert("ttl_ms".into(), number(3_600_000));
+        server.put(&table, item).await?;
+        let next = follows(&first);
+        let (sent, grant) = server.count(granted(&backend, &next)).await;
+        grant?;
+        assert_eq!(sent, 2);
+        assert_eq!(record(&backend, &next.key).await?.holders[0].ttl, secs(3600));
+    }
+
     /// A place of the same owner ends with it.
     async fn a_place_of_its_owner_is_left(server: Server) {
         let (backend, _) = server.backend().await?;

@@ -1,8 +1,10 @@
 //! What it takes to hand an exclusive lock from one acquisition to another of its owner.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use doclock::{
-    AcquireOutcome, AcquireRequest, Backend, LeaseId, LockClient, Mode, Queueing, Reason,
+    AcquireOutcome, AcquireRequest, Backend, LeaseId, LockClient, Mode, Queueing, RETENTION, Reason,
 };
 use futures_util::future::try_join_all;
 use mongodb::bson::{DateTime, doc};
@@ -121,5 +123,27 @@ async fn a_section_of_many_tasks_is_little_more_than_one_request() -> Result<()>
     let sent = locks.commands.take().len();
     // In a row of 17 there is one release more.
     assert!(sent <= TASKS * EACH * 11 / 10, "{sent} requests");
+    Ok(())
+}
+
+/// Where servers' clocks may differ by an hour, a lease may end later than the next one would.
+#[tokio::test]
+async fn the_later_end_stays() -> Result<()> {
+    let locks = Fixture::new().await?;
+    let skewed = locks.backend.clone().clock_skew(Duration::from_hours(1));
+    let first = request("k", Mode::Exclusive);
+    locks.granted(&first).await?;
+    let later = DateTime::from_millis(DateTime::now().timestamp_millis() + 30 * 60_000);
+    locks
+        .set("k", doc! { "holders.0.expiresAt": later })
+        .await?;
+    locks.commands.take();
+    let outcome = skewed.acquire(&follows(&first)).await?;
+    assert!(matches!(outcome, AcquireOutcome::Granted(_)), "{outcome:?}");
+    assert_eq!(locks.commands.take(), ONE);
+    let record = locks.backend.inspect(&first.key).await?.unwrap();
+    let end = record.holders[0].expires_at;
+    assert_eq!(end.as_millis(), later.timestamp_millis());
+    assert_eq!(record.purge_at, Some(end.saturating_add(RETENTION)));
     Ok(())
 }

@@ -49,7 +49,7 @@ pub fn acquire(now: Timestamp) -> impl Strategy<Value = (Option<LockRecord>, Acq
     let slot = option::weighted(0.25, slot(now));
     let replaces = option::weighted(0.1, any::<Index>());
     let floor = option::weighted(0.3, 0..FLOORS);
-    let hands = option::weighted(0.1, handing());
+    let hands = option::weighted(0.15, handing());
     let case = (
         option::weighted(0.95, record(now)),
         request,
