@@ -1,5 +1,7 @@
 //! The acquisition: attempts, waits, and the last look before the lease is handed out.
 
+mod line;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,11 +19,8 @@ use crate::renewal::{Renewal, Span};
 use crate::time::Moment;
 use crate::wait::{Backoff, Watch, in_line, watching};
 use crate::wake::{Pace, Stand, Wake};
-use crate::worker::{Crowd, Held, Turn, Worker, closed};
+use crate::worker::{Held, Worker};
 use crate::{Error, ErrorKind, LeaseId, Mode, Result};
-
-/// How long it stands back when others of its client had the lock for a row: those of other clients may ask meanwhile.
-const STAND_BACK: Duration = Duration::from_millis(10);
 
 /// The shortest time that is worth an attempt.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -194,53 +193,6 @@ impl<'a> Acquisition<'a> {
                     last = Some(setback);
                 }
             }
-        }
-    }
-
-    /// Waits for its turn among those of this client that want the key. The answer to a first attempt, if that was made in
-    /// the place of a lease that ended.
-    async fn line_up(&mut self) -> Result<Option<Result<AcquireOutcome>>> {
-        if !self.waits || !self.plan.stands_in_line() {
-            return Ok(None);
-        }
-        let inner = self.client.inner();
-        self.plan.request.timeout = inner.request_timeout;
-        let left = self.budget.left(self.now());
-        let line = inner.worker.line(self.plan.clone(), self.renewal.clone());
-        let Ok(turn) = tokio::time::timeout(left, line).await else {
-            return Err(held_here());
-        };
-        match turn? {
-            Turn::Ask(crowd) => {
-                self.stand_back(crowd).await;
-                Ok(None)
-            }
-            Turn::Offer(offer) => {
-                self.plan.request.owner = offer.owner;
-                self.renewal = offer.renewal;
-                let left = self.budget.left(self.now());
-                let answer = match tokio::time::timeout(left, offer.answer).await {
-                    Ok(answer) => answer.unwrap_or_else(|_| Err(closed())),
-                    Err(_) => Err(no_answer()),
-                };
-                // Gone before it could be handed on: this one asks as if nothing had been offered.
-                let is_gone = |refusal: &Contention| refusal.reason == Reason::Replaced;
-                let gone = matches!(&answer, Ok(AcquireOutcome::Held(refusal)) if is_gone(refusal));
-                Ok(Some(answer).filter(|_| !gone))
-            }
-        }
-    }
-
-    /// Where many of this client want a lock, those of other clients get their turns as well.
-    async fn stand_back(&mut self, crowd: Crowd) {
-        let inner = self.client.inner();
-        if crowd == Crowd::Alone || !inner.backend.hands_over() {
-            return;
-        }
-        self.plan.request.queueing = Queueing::Fair;
-        if crowd == Crowd::Row {
-            let left = self.budget.left(self.now());
-            tokio::time::sleep(STAND_BACK.min(left)).await;
         }
     }
 
@@ -454,13 +406,6 @@ pub(crate) fn no_answer() -> Error {
     Error::new(
         ErrorKind::OutcomeUnknown,
         "no answer in time: check that the database is reachable and has a majority",
-    )
-}
-
-fn held_here() -> Error {
-    Error::new(
-        ErrorKind::WaitTimeout,
-        "still held after the wait, by another task of this client: wait longer, or look at it with `inspect`",
     )
 }
 
