@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Acquisition, no_answer};
+use super::{Acquisition, no_answer, wait_timeout};
 use crate::backend::{AcquireOutcome, Contention, Queueing, Reason};
 use crate::worker::{Crowd, Turn, closed};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, Mode, Result};
 
 /// How long it stands back when others of its client had the lock for a row: those of other clients may ask meanwhile.
 const STAND_BACK: Duration = Duration::from_millis(10);
@@ -22,7 +22,7 @@ impl Acquisition<'_> {
         let left = self.budget.left(self.now());
         let line = inner.worker.line(self.plan.clone(), self.renewal.clone());
         let Ok(turn) = tokio::time::timeout(left, line).await else {
-            return Err(held_here());
+            return Err(self.held_here().await);
         };
         match turn? {
             Turn::Ask(crowd) => {
@@ -45,6 +45,20 @@ impl Acquisition<'_> {
         }
     }
 
+    /// Nobody has asked the database for it: this client knows who holds the lock.
+    async fn held_here(&self) -> Error {
+        let worker = &self.client.inner().worker;
+        match worker.holder(&self.plan.request.key).await {
+            Ok(holder) => {
+                let holders = holder.into_iter().collect();
+                let refusal =
+                    Contention::new(Reason::Busy, Mode::Exclusive, holders, Duration::MAX);
+                wait_timeout(&refusal)
+            }
+            Err(error) => error,
+        }
+    }
+
     /// Where many of this client want a lock, those of other clients get their turns as well.
     async fn stand_back(&mut self, crowd: Crowd) {
         let inner = self.client.inner();
@@ -57,11 +71,4 @@ impl Acquisition<'_> {
             tokio::time::sleep(STAND_BACK.min(left)).await;
         }
     }
-}
-
-fn held_here() -> Error {
-    Error::new(
-        ErrorKind::WaitTimeout,
-        "still held after the wait, by another task of this client: wait longer, or look at it with `inspect`",
-    )
 }

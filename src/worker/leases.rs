@@ -7,11 +7,11 @@ use tokio::sync::oneshot;
 
 use super::Held;
 use super::batch::{self, Place, Ready};
-use crate::backend::{RenewOutcome, RenewRequest};
+use crate::backend::{Occupant, RenewOutcome, RenewRequest};
 use crate::lease::Loss;
 use crate::plan::Plan;
 use crate::time::Moment;
-use crate::{ErrorKind, LeaseId, Result};
+use crate::{Claimant, ErrorKind, LeaseId, Result};
 
 /// Who waits for the end of a renewal.
 type Done = oneshot::Sender<Result<()>>;
@@ -88,6 +88,22 @@ impl Leases {
             self.ready.remove(place);
         }
         Some(entry.held.plan.clone())
+    }
+
+    /// As others see it.
+    pub(super) fn occupant(&self, id: &LeaseId, now: Moment) -> Option<Occupant> {
+        let held = &self.entries.get(id)?.held;
+        let request = &held.plan.request;
+        Some(Occupant {
+            claimant: Some(Claimant {
+                owner: request.owner.clone(),
+                id: request.id.clone(),
+            }),
+            seq: request.seq,
+            ttl: request.ttl,
+            label: request.label.clone(),
+            expires_in: held.renewal.left(now),
+        })
     }
 
     pub(super) fn resume(&mut self, id: &LeaseId, now: Moment) {

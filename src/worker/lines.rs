@@ -97,6 +97,12 @@ impl Lines {
         }
     }
 
+    /// Who has the lock.
+    pub(super) fn holder(&self, key: &Key) -> Option<&LeaseId> {
+        let line = self.lines.get(key).filter(|line| line.has_it);
+        line.map(|line| &line.first)
+    }
+
     /// Nobody wants this acquisition any more. One that has the lock ends otherwise.
     pub(super) fn abandon(&mut self, id: &LeaseId) {
         let line = self.places.get(id).and_then(|key| self.lines.get(key));

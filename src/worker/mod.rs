@@ -12,14 +12,14 @@ use std::sync::{Arc, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::backend::{
-    AcquireOutcome, AcquireRequest, Backend, ReleaseRequest, RenewOutcome, RenewRequest,
+    AcquireOutcome, AcquireRequest, Backend, Occupant, ReleaseRequest, RenewOutcome, RenewRequest,
 };
 use crate::lease::{End, LeaseState};
 use crate::plan::Plan;
 use crate::renewal::Renewal;
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Clock;
-use crate::{Error, ErrorKind, LeaseId, Result};
+use crate::{Error, ErrorKind, Key, LeaseId, Result};
 
 use attempts::Attempt;
 
@@ -29,6 +29,8 @@ pub(crate) use lines::{Crowd, Turn, Waiter};
 pub(crate) enum Command {
     /// Wait until it is its turn among those of this client that want the key.
     Line(Box<Waiter>),
+    /// Tell who of this client has the lock, if somebody has.
+    Holder(Key, oneshot::Sender<Result<Option<Occupant>>>),
     /// Send an attempt to acquire.
     Attempt(Box<Attempt>),
     /// Nobody wants this acquisition any more: release it, once no attempt of it is under way.
@@ -104,6 +106,12 @@ impl Worker {
             }))
         };
         self.ask(waiter).await
+    }
+
+    /// Who of this client has the lock, if somebody has.
+    pub(crate) async fn holder(&self, key: &Key) -> Result<Option<Occupant>> {
+        let key = key.clone();
+        self.ask(|reply| Command::Holder(key, reply)).await
     }
 
     /// Sends an attempt to acquire and waits for it. Dropping the future leaves the attempt under way.

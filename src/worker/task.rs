@@ -98,6 +98,11 @@ impl Task {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Line(waiter) => self.lines.join(*waiter),
+            Command::Holder(key, reply) => {
+                let holder = self.lines.holder(&key);
+                let holder = holder.and_then(|id| self.leases.occupant(id, self.clock.now()));
+                let _ = reply.send(Ok(holder));
+            }
             Command::Attempt(attempt) => {
                 let request = self.attempts.begin(*attempt);
                 self.send_attempts(request);

@@ -181,11 +181,12 @@ fn lingering(world: &World) -> Lock {
 #[tokio::test(start_paused = true)]
 async fn who_gives_up_in_the_line_costs_nothing() {
     let world = World::new();
-    let lease = world.lock().acquire().await.unwrap();
+    let lease = world.lock().label("nightly").acquire().await.unwrap();
     let late = world.lock().wait(secs(3)).acquire();
     let error = late.await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WaitTimeout);
-    assert!(error.to_string().contains("another task"), "{error}");
+    let who = format!("by `{}` (nightly), which expires in", lease.owner());
+    assert!(error.to_string().contains(&who), "{error}");
     let gone = waits(world.lock()).await;
     let waiting = waits(world.lock()).await;
     gone.abort();
