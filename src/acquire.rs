@@ -1,5 +1,7 @@
 //! The acquisition: attempts, waits, and the last look before the lease is handed out.
 
+mod line;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +17,8 @@ use crate::plan::Plan;
 use crate::record::Payload;
 use crate::renewal::{Renewal, Span};
 use crate::time::Moment;
-use crate::wait::{Backoff, Watch, in_line};
+use crate::wait::{Backoff, Watch, in_line, watching};
+use crate::wake::{Pace, Stand, Wake};
 use crate::worker::{Held, Worker};
 use crate::{Error, ErrorKind, LeaseId, Mode, Result};
 
@@ -107,6 +110,8 @@ struct Acquisition<'a> {
     pending: Pending,
     backoff: Backoff,
     watch: Watch,
+    /// Where the store tells of changes.
+    wake: Option<Wake>,
 }
 
 /// What to do after an attempt.
@@ -142,11 +147,13 @@ impl<'a> Acquisition<'a> {
             plan,
             backoff: Backoff::new(),
             watch: Watch::default(),
+            wake: None,
         }
     }
 
     async fn run(mut self, turn: &mut Option<OwnedSemaphorePermit>) -> Result<Taken> {
         let mut last: Option<Setback> = None;
+        let mut offered = self.line_up().await?;
         loop {
             let left = self.budget.left(self.now());
             if let Some(setback) = last.take_if(|_| left < SHORTEST) {
@@ -156,12 +163,21 @@ impl<'a> Acquisition<'a> {
                 // Others had it for so long that nothing can be done with it any more.
                 return Err(last.map_or(error, Setback::into_error));
             }
-            let next = match self.attempt(left.max(SHORTEST)).await {
-                Ok(AcquireOutcome::Granted(grant)) => self.settle(grant, turn).await?,
+            let outcome = match offered.take() {
+                Some(outcome) => outcome,
+                None => self.attempt(left.max(SHORTEST)).await,
+            };
+            let next = match outcome {
+                Ok(AcquireOutcome::Granted(grant)) => {
+                    self.answered(true);
+                    self.settle(grant, turn).await?
+                }
                 Ok(AcquireOutcome::Queued(contention)) => self.queued(contention),
                 Ok(AcquireOutcome::Held(contention)) => self.refused(contention)?,
                 Ok(AcquireOutcome::Skipped(state)) => Next::Done(Taken::Skipped(state)),
                 Err(error) if error.is_transient() => {
+                    // An attempt that may yet arrive would take over what is held in its owner's name then.
+                    self.plan.any_owner &= error.kind() != ErrorKind::OutcomeUnknown;
                     let pause = self.backoff.next(fastrand::f64());
                     // An attempt that the end of the wait cut short says less than the one before.
                     let over = self.budget.left(self.now()) < SHORTEST;
@@ -173,8 +189,7 @@ impl<'a> Acquisition<'a> {
             match next {
                 Next::Done(taken) => return Ok(taken),
                 Next::Again(pause, setback) => {
-                    let left = self.budget.left(self.now());
-                    tokio::time::sleep(pause.min(left)).await;
+                    self.rest(pause, &setback).await;
                     last = Some(setback);
                 }
             }
@@ -186,6 +201,12 @@ impl<'a> Acquisition<'a> {
         let now = self.now();
         let inner = self.client.inner();
         let request = &mut self.plan.request;
+        if self.waits && self.wake.is_none() {
+            self.wake = inner.backend.watch(&request.key, request.mode, false);
+        }
+        if let Some(wake) = &mut self.wake {
+            wake.asks();
+        }
         request.timeout = inner.request_timeout.min(left);
         request.watched = self.watch.dead(now);
         request.seq = self.renewal.send(now);
@@ -195,6 +216,51 @@ impl<'a> Acquisition<'a> {
             Ok(outcome) => outcome,
             Err(_) => Err(no_answer()),
         }
+    }
+
+    /// Waits before the next attempt, no longer than its time allows: for so long, or until the store tells that it is
+    /// worth to ask.
+    async fn rest(&mut self, pause: Duration, setback: &Setback) {
+        let left = self.budget.left(self.now());
+        let sleep = tokio::time::sleep(pause.min(left));
+        let Setback::Held(contention) = setback else {
+            return sleep.await;
+        };
+        let request = &self.plan.request;
+        if contention.reason == Reason::Border || !self.waits {
+            return sleep.await;
+        }
+        let backend = &self.client.inner().backend;
+        if !self.wake.as_ref().is_some_and(Wake::is_live) {
+            // It keeps its place if it has one.
+            let another = backend.watch(&request.key, request.mode, true);
+            let is_told = another.as_ref().is_some_and(Wake::is_live);
+            if self.wake.is_none() && is_told {
+                // But not of what happened since the attempt.
+                self.wake = another;
+                return;
+            }
+            self.wake = another.map(|another| self.wake.take().unwrap_or(another));
+        }
+        let Some(wake) = &mut self.wake else {
+            return sleep.await;
+        };
+        let stand = if request.queued {
+            Stand::InLine {
+                ahead: contention.ahead,
+                queue: contention.queue,
+            }
+        } else {
+            Stand::Outside
+        };
+        let pace = Pace {
+            blind: pause,
+            watching: watching(request.queued, fastrand::f64()),
+            expiry: contention.free_in,
+            ttl: request.ttl.as_duration(),
+        };
+        // It asks once more at the end of its time.
+        let _ = tokio::time::timeout(left, wake.chance(stand, pace)).await;
     }
 
     /// Stands in the queue, until the attempt that comes when it may be its turn.
@@ -219,11 +285,18 @@ impl<'a> Acquisition<'a> {
         if !self.waits || contention.reason == Reason::Border {
             return Err(wait_timeout(&contention));
         }
+        self.answered(false);
         self.plan.request.queued = false;
         self.plan.request.waiting = true;
         self.watch.observe(&contention, self.now());
         let pause = self.backoff.next_after(&contention, fastrand::f64());
         Ok(Next::Again(pause, Setback::Held(contention)))
+    }
+
+    fn answered(&mut self, granted: bool) {
+        if let Some(wake) = &mut self.wake {
+            wake.answered(granted);
+        }
     }
 
     /// Turns a grant into a lease. Looks last whether it still is one: answers may have taken long.
@@ -246,7 +319,8 @@ impl<'a> Acquisition<'a> {
         if self.plan.takes_turns && self.renewal.deadline().is_none() {
             return Err(replaced());
         }
-        // Given back by its id, so that the next attempt needs another one.
+        // Given back by its id, so that the next attempt needs another one, and its owner no other lease.
+        self.plan.any_owner = false;
         self.plan.request.id = LeaseId::random();
         self.plan.request.queued = false;
         self.renewal = renewal(&self.plan);

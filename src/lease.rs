@@ -83,7 +83,8 @@ impl<M: 'static> Lease<M> {
         &self.hold.state.key
     }
 
-    /// Who holds it: random unless [`owner`](crate::Lock::owner) was given.
+    /// Who holds it: random unless [`owner`](crate::Lock::owner) was given, and then the same for all tasks of a client that
+    /// hand the lock from one to the next.
     #[must_use]
     pub fn owner(&self) -> &Owner {
         &self.hold.state.owner

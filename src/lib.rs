@@ -41,6 +41,7 @@ mod set;
 mod sync;
 mod time;
 mod wait;
+mod wake;
 mod worker;
 
 #[cfg(feature = "dynamodb")]
@@ -70,3 +71,4 @@ pub use record::{
 };
 pub use set::{LeaseSet, LockSet, MAX_KEYS};
 pub use time::{Clock, Moment, SystemClock, Timestamp};
+pub use wake::{Wake, Wakes};

@@ -78,6 +78,9 @@ impl<M: 'static> Lock<M> {
     }
 
     /// How long [`acquire`](Self::acquire) waits for others, 30 s by default. `Duration::MAX` waits for ever.
+    ///
+    /// On MongoDB a waiter is told of a release at once if it [may open a change stream](crate::docs::protocol#waiting).
+    /// Elsewhere it asks again and again, once a second at least.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
         self
@@ -140,6 +143,9 @@ impl<M: 'static> Lock<M> {
     /// A place in the queue costs two more requests than asking again and again, and one every two seconds; on `DynamoDB`,
     /// a free lock costs a read more. A waiter that died is passed after three to five seconds, once nobody holds. It says
     /// nothing to [`try_acquire`](Self::try_acquire), which does not wait, and takes nobody's turn.
+    ///
+    /// Tasks of another client that wait for the same exclusive lock without it have one place in the queue together, and
+    /// hand the lock on up to 16 times in their turn.
     pub fn fair(mut self) -> Self {
         self.queueing = Queueing::Fair;
         self
@@ -152,6 +158,11 @@ impl<M: 'static> Lock<M> {
     }
 
     /// Takes the lock, waiting for others as long as [`wait`](Self::wait) says.
+    ///
+    /// Of many tasks of one client that wait for one exclusive lock, one asks the database. The others are served in the
+    /// order of arrival: a release hands the lock on to the next of them in one request, with a new token and in the name of
+    /// the same [`owner`](Lease::owner), up to 16 times in a row. Not so with [`fair`](Self::fair), or in a slot of a job; and
+    /// an owner of one's own, a deadline or a minimum hold is released first.
     ///
     /// Cancel safe: if the future is dropped, whatever it may have been granted is released.
     ///
@@ -316,6 +327,7 @@ impl<M: 'static> Lock<M> {
             max_hold: self.max_hold,
             min_hold,
             takes_turns: self.takes_turns && self.owner.is_some(),
+            any_owner: self.owner.is_none(),
             automatic: self.automatic,
             since: None,
         };

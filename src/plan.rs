@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::backend::{AcquireRequest, ReleaseRequest};
+use crate::backend::{AcquireRequest, Queueing, ReleaseRequest};
 use crate::client::invalid;
 use crate::renewal::{Renewal, Span};
 use crate::time::Moment;
-use crate::{Result, Ttl};
+use crate::{Mode, Result, Ttl};
 
 /// A lock that is to be taken.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub(crate) struct Plan {
     pub(crate) max_hold: Option<Duration>,
     pub(crate) min_hold: Option<Ttl>,
     pub(crate) takes_turns: bool,
+    /// Whoever it is for does not matter: it may be granted in the name of another task's lease, and handed on as one.
+    pub(crate) any_owner: bool,
     pub(crate) automatic: bool,
     /// When it was first granted, if it is a lease already whose mode is to change: limits count from there.
     pub(crate) since: Option<Moment>,
@@ -47,6 +49,20 @@ impl Plan {
         let max_hold = self.max_hold.map(|length| Span { from, length });
         let terms = (self.request.ttl.as_duration(), self.request.margin);
         renewal.end_with(terms, max_hold, self.deadline, now);
+    }
+
+    /// Whether it waits in line with others of this client: whoever is served in another order asks for itself.
+    pub(crate) fn stands_in_line(&self) -> bool {
+        let request = &self.request;
+        request.mode == Mode::Exclusive
+            && request.queueing == Queueing::WhenNeeded
+            && request.slot.is_none()
+            && request.replaces.is_none()
+    }
+
+    /// Whether it may take the place of another task's lease.
+    pub(crate) fn may_be_handed(&self) -> bool {
+        self.any_owner && self.deadline.is_none()
     }
 
     /// What ends it.

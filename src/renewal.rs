@@ -156,6 +156,18 @@ impl Renewal {
         self.left(now) < self.ttl.saturating_sub(self.margin) / 2
     }
 
+    /// How much sooner than due a renewal may be sent beside others.
+    pub(crate) fn early(&self) -> Duration {
+        self.ttl / 20
+    }
+
+    /// Whether it may be sent beside others now: it is due soon, and no earlier failure makes it wait. Nor does the end
+    /// that the caller set: the last renewal must not come too soon.
+    pub(crate) fn may_go(&self, now: Moment) -> bool {
+        let is_soon = |due| due <= self.early();
+        self.retry.is_none() && self.deadline.is_none() && self.due_in(now).is_some_and(is_soon)
+    }
+
     /// How long until the next attempt to renew; `None` if there is none to come.
     pub(crate) fn due_in(&self, now: Moment) -> Option<Duration> {
         let (_, span) = self.standing?;

@@ -20,6 +20,16 @@ const HEAD: Duration = Duration::from_millis(100);
 /// writer would keep the database from anything else.
 const SPREAD: Duration = Duration::from_millis(5);
 
+/// How often those ask, at least, who are told of changes: for what was missed all the same. In the queue they must come
+/// before they count as dead.
+const WATCHING: Duration = Duration::from_secs(10);
+
+/// The next wait of somebody who is told of changes.
+pub(crate) fn watching(queued: bool, luck: f64) -> Duration {
+    let ceiling = if queued { SLOWEST } else { WATCHING };
+    ceiling.mul_f64(0.5 + luck.clamp(0.0, 1.0) / 2.0)
+}
+
 /// The next wait of somebody who stands in the queue for this mode.
 pub(crate) fn in_line(contention: &Contention, mode: Mode, luck: f64) -> Duration {
     let count = |number| u32::try_from(number).unwrap_or(u32::MAX);

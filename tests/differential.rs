@@ -5,6 +5,7 @@
 
 mod check;
 mod dynamodb;
+mod handing;
 mod mongodb;
 
 use std::collections::BTreeMap;
@@ -56,6 +57,14 @@ trait Database {
     /// Whether the server decides this grant by itself, in the first request that writes.
     fn is_plain(&self, seen: Option<&LockRecord>, request: &AcquireRequest, now: Timestamp)
     -> bool;
+
+    /// Whether the server hands this lock on by itself, in the first request.
+    fn hands_over(
+        &self,
+        seen: Option<&LockRecord>,
+        request: &AcquireRequest,
+        now: Timestamp,
+    ) -> bool;
 
     /// Whether the server refreshes this place in the queue by itself, in the first request that writes.
     fn is_plain_refresh(

@@ -3,8 +3,10 @@
 mod claims;
 mod clock;
 mod corrupt;
+mod handing;
 mod items;
 mod jobs;
+mod many;
 mod meddling;
 mod once;
 mod queue;

@@ -4,6 +4,7 @@ pub mod divided;
 mod documents;
 pub mod dynamodb;
 pub mod mongodb;
+mod watching;
 
 use serde_json::Value;
 

@@ -193,6 +193,10 @@ impl Backend for Wire {
         Err(Error::new(ErrorKind::Unsupported, "nobody looks"))
     }
 
+    fn hands_over(&self) -> bool {
+        true
+    }
+
     async fn setup(&self) -> Result<()> {
         Ok(())
     }

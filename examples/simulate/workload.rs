@@ -96,7 +96,7 @@ pub(crate) fn start(host: &Host, place: usize, scene: &Scene, rng: &mut Rng) {
         .request_timeout(timeout)
         .build();
     let leases = Arc::new(AtomicU32::new(0));
-    let tasks: Vec<_> = (0..rng.u64(1..=2))
+    let tasks: Vec<_> = (0..rng.u64(1..=3))
         .map(|_| Program {
             locks: client.clone(),
             body: Arc::clone(body),

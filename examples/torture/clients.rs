@@ -37,7 +37,7 @@ pub(crate) struct Clients {
     next: AtomicU32,
     looked: broadcast::Sender<usize>,
     meddled: Arc<AtomicU64>,
-    writes: [&'static str; 2],
+    writes: &'static [&'static str],
     /// Locked while the proxies do not just pass things on.
     pub(crate) network: Mutex<()>,
 }
@@ -102,7 +102,7 @@ impl Clients {
     }
 
     /// What a client's writes are on the wire.
-    pub(crate) fn writes(&self) -> [&'static str; 2] {
+    pub(crate) fn writes(&self) -> &'static [&'static str] {
         self.writes
     }
 

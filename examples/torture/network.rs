@@ -80,8 +80,8 @@ impl Fault {
         }
     }
 
-    fn begin(self, proxy: &Proxy, writes: [&str; 2], rng: &mut Rng) {
-        let write = writes[rng.usize(..2)];
+    fn begin(self, proxy: &Proxy, writes: &[&str], rng: &mut Rng) {
+        let write = writes[rng.usize(..writes.len())];
         match self {
             Self::Latency => proxy.delay(Duration::from_millis(rng.u64(20..400))),
             Self::RequestsVanish => proxy.black_hole_requests(true),

@@ -104,10 +104,10 @@ impl Servers {
     }
 
     /// What acquires, and what renews and releases, on the wire.
-    pub(crate) fn writes(&self) -> [&'static str; 2] {
+    pub(crate) fn writes(&self) -> &'static [&'static str] {
         match self {
-            Self::Set(_) => ["findAndModify", "update"],
-            Self::Local(_) | Self::Dynoxide(_) => ["UpdateItem", "UpdateItem"],
+            Self::Set(_) => &["findAndModify", "update"],
+            Self::Local(_) | Self::Dynoxide(_) => &["UpdateItem", "BatchExecuteStatement"],
         }
     }
 }

@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 
 use crate::record::{ListPage, MAX_PARTIES};
-use crate::{Error, ErrorKind, Holder, Key, LockRecord, Mode, Result};
+use crate::{Error, ErrorKind, Holder, Key, LockRecord, Mode, Result, Wake};
 
 pub use request::{
     AcquireOutcome, AcquireRequest, Contention, Grant, Linger, Occupant, Queueing, Reason,
@@ -76,10 +76,32 @@ pub trait Backend: Any + Debug + Send + Sync {
     /// again, and by many at once.
     async fn setup(&self) -> Result<()>;
 
-    /// Prolongs many leases; the outcomes stand in the order of the requests.
+    /// How many renewals a client hands to [`renew_many`](Self::renew_many) at once, at most: as many as it sends in one
+    /// request. It may change. One means that each goes out by itself, by [`renew`](Self::renew), as soon as it is due.
+    fn renewals_at_once(&self) -> usize {
+        1
+    }
+
+    /// Prolongs many leases, in the time of the request that has the least. The outcomes stand in the order of the
+    /// requests, each its own: a lease that is lost, or a failure that only concerns one of them, is told of that one.
+    /// There may be several leases of one key among them.
     async fn renew_many(&self, requests: &[RenewRequest]) -> Vec<Result<RenewOutcome>> {
         // Side by side: behind each other, one slow renewal would lose all that follow.
         join_all(requests.iter().map(|request| self.renew(request))).await
+    }
+
+    /// Takes somebody in who waits for a key, to hold it in this mode, if the store tells of changes: it is told of those
+    /// that come after this call. See [`Wakes`](crate::Wakes).
+    ///
+    /// `waits`: it was refused, so that it is worth to begin to look. Otherwise its first attempt is about to be sent, and
+    /// only a store that looks already takes it in. Sends nothing itself. `None`, which is the default: it polls.
+    ///
+    /// What it is told is never believed, only a reason to ask. So late or missing news cost time, and news of nothing a
+    /// request. Call [`Wakes::blind`](crate::Wakes::blind) when changes may be missed, and
+    /// [`live`](crate::Wakes::live) when they are told again. Dropping the [`Wake`] ends it.
+    fn watch(&self, key: &Key, mode: Mode, waits: bool) -> Option<Wake> {
+        let _ = (key, mode, waits);
+        None
     }
 
     /// Lists the records whose keys start with `prefix`, a page at a time. Start with `page: None`, go on with
@@ -87,6 +109,12 @@ pub trait Backend: Any + Debug + Send + Sync {
     async fn list(&self, prefix: &str, page: Option<&str>) -> Result<ListPage> {
         let _ = (prefix, page);
         Err(unsupported("list"))
+    }
+
+    /// Whether an acquisition takes the place of an exclusive lease that it names ([`AcquireRequest::replaces`]) in one
+    /// request. A client hands locks on from task to task by that.
+    fn hands_over(&self) -> bool {
+        false
     }
 
     /// Ends every lease on a key, whoever holds it, and returns those that it ended. For operators: a holder
@@ -160,6 +188,44 @@ pub(crate) async fn within<T>(
             ),
         )),
     }
+}
+
+/// The same failure of all of them.
+#[cfg(any(feature = "mongodb", feature = "dynamodb"))]
+fn fail_all(requests: &[RenewRequest], error: Error) -> Vec<Result<RenewOutcome>> {
+    let named = |error: Error, request: &RenewRequest| {
+        Err(error.with_operation("renew").with_key(&request.key))
+    };
+    let Some((last, others)) = requests.split_last() else {
+        return Vec::new();
+    };
+    let mut failed: Vec<_> = others
+        .iter()
+        .map(|request| named(error.without_source(), request))
+        .collect();
+    failed.push(named(error, last));
+    failed
+}
+
+/// The time of the renewal that has the least.
+#[cfg(any(feature = "mongodb", feature = "dynamodb"))]
+fn shortest(requests: &[RenewRequest]) -> Duration {
+    let timeouts = requests.iter().map(|request| request.timeout);
+    timeouts.min().unwrap_or_default()
+}
+
+/// What is left until then.
+#[cfg(any(feature = "mongodb", feature = "dynamodb"))]
+fn left(end: tokio::time::Instant) -> Duration {
+    end.saturating_duration_since(tokio::time::Instant::now())
+}
+
+/// The same renewal in less time.
+#[cfg(any(feature = "mongodb", feature = "dynamodb"))]
+fn hurried(request: &RenewRequest, timeout: Duration) -> RenewRequest {
+    let mut hurried = request.clone();
+    hurried.timeout = timeout;
+    hurried
 }
 
 /// A lock inside of a document needs the document.

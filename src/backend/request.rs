@@ -83,8 +83,9 @@ pub struct AcquireRequest {
     pub queued: bool,
     /// Which run of a scheduled job it is for.
     pub slot: Option<Slot>,
-    /// The lease of the same owner that it is to take the place of, in another mode: if that one does not stand in the
-    /// record any more, it is refused as [`Replaced`](Reason::Replaced). Somebody may have been in between.
+    /// The lease of the same owner that it is to take the place of, in another mode or for another task: if that one does
+    /// not stand in the record any more, it is refused as [`Replaced`](Reason::Replaced). Somebody may have been in
+    /// between.
     pub replaces: Option<LeaseId>,
     /// How long the lease lives without renewal.
     pub ttl: Ttl,
@@ -130,6 +131,19 @@ impl AcquireRequest {
             token_floor: 0,
             timeout: DEFAULT_TIMEOUT,
         }
+    }
+
+    /// The exclusive lease that it is to take the place of, alike and with nothing else to decide: what a server can do
+    /// by itself.
+    #[cfg(any(feature = "mongodb", feature = "dynamodb"))]
+    pub(crate) fn takes_over(&self) -> Option<&LeaseId> {
+        let is_plain = self.mode == Mode::Exclusive
+            && self.slot.is_none()
+            && !self.queued
+            && self.watched.is_empty();
+        let replaced = self.replaces.as_ref().filter(|_| is_plain);
+        // A retry may find itself there.
+        replaced.filter(|replaced| **replaced != self.id)
     }
 }
 
@@ -346,6 +360,14 @@ impl ReleaseRequest {
     pub(crate) fn kept(&self) -> Option<Duration> {
         // Further away, a server's arithmetic would overflow.
         self.keep.map(|keep| keep.clamp(RETENTION, MAX_KEEP))
+    }
+
+    /// Whether it leaves more behind than a lease that is gone.
+    pub(crate) fn says_more(&self) -> bool {
+        self.linger.is_some()
+            || self.slot_done.is_some()
+            || self.state.is_some()
+            || self.keep.is_some()
     }
 
     /// A release of an acquisition.

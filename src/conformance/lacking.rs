@@ -44,6 +44,7 @@ const ABOUT: &[(Omission, &[&str])] = &[
             "the_first_in_line_evicts_a_dead_holder",
             "an_upgrade_is_not_kept_waiting_by_the_queue",
             "a_takeover_takes_nobodys_place",
+            "a_lock_is_handed_on_beside_those_who_queue",
             "a_run_waits_in_the_queue",
             "those_who_queue_wait_for_a_minimum_hold",
         ],
@@ -74,6 +75,10 @@ const ABOUT: &[(Omission, &[&str])] = &[
             "a_takeover_takes_nobodys_place",
             "a_permit_is_exchanged_for_one_of_another_limit",
             "a_change_needs_the_lease_that_it_replaces",
+            "a_lock_is_handed_to_its_owners_next_acquisition",
+            "a_lock_is_handed_on_beside_those_who_queue",
+            "a_lease_that_is_gone_is_not_handed_on",
+            "a_repeated_handing_is_one",
         ],
     ),
 ];

@@ -55,6 +55,7 @@ mod concurrency;
 mod damage;
 mod expiry;
 mod force;
+mod handing;
 mod holds;
 mod input;
 mod lacking;
@@ -400,6 +401,11 @@ cases! { $
         a_takeover_takes_nobodys_place
         a_permit_is_exchanged_for_one_of_another_limit
         a_change_needs_the_lease_that_it_replaces;
+    handing:
+        a_lock_is_handed_to_its_owners_next_acquisition
+        a_lock_is_handed_on_beside_those_who_queue
+        a_lease_that_is_gone_is_not_handed_on
+        a_repeated_handing_is_one;
     slots:
         a_slot_runs_at_most_once
         a_slot_runs_until_it_is_done

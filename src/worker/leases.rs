@@ -6,11 +6,12 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::Held;
-use crate::backend::{RenewOutcome, RenewRequest};
+use super::batch::{self, Place, Ready};
+use crate::backend::{Occupant, RenewOutcome, RenewRequest};
 use crate::lease::Loss;
 use crate::plan::Plan;
 use crate::time::Moment;
-use crate::{LeaseId, Result};
+use crate::{Claimant, ErrorKind, LeaseId, Result};
 
 /// Who waits for the end of a renewal.
 type Done = oneshot::Sender<Result<()>>;
@@ -25,6 +26,10 @@ pub(super) struct Entry {
     pub(super) held: Held,
     /// A renewal is under way.
     renewing: bool,
+    /// A renewal is due and waits to be sent.
+    ready: Option<Place>,
+    /// How many renewals in a row had an outcome that nobody knows.
+    unknown: u32,
     /// None is to be sent: another acquisition is about to take its place, or a transaction writes the record.
     paused: bool,
     waiting: Vec<Done>,
@@ -37,17 +42,9 @@ pub(super) struct Entry {
 pub(super) struct Leases {
     entries: HashMap<LeaseId, Entry>,
     schedule: BTreeMap<(Duration, u64), LeaseId>,
+    ready: Ready,
     granted: u64,
     looked: Option<Moment>,
-}
-
-/// What is due.
-#[derive(Default)]
-pub(super) struct Due {
-    /// Renewals to be sent.
-    pub(super) renewals: Vec<RenewRequest>,
-    /// Leases that are lost, to be released if their own limit ended them.
-    pub(super) ended: Vec<Held>,
 }
 
 impl Leases {
@@ -57,6 +54,8 @@ impl Leases {
         let entry = Entry {
             held,
             renewing: false,
+            ready: None,
+            unknown: 0,
             paused: false,
             waiting: Vec::new(),
             at: (Duration::ZERO, self.granted),
@@ -68,6 +67,9 @@ impl Leases {
     pub(super) fn remove(&mut self, id: &LeaseId) -> Option<Held> {
         let entry = self.entries.remove(id)?;
         self.schedule.remove(&entry.at);
+        if let Some(place) = entry.ready {
+            self.ready.remove(place);
+        }
         for done in entry.waiting {
             // The lease was released while it was being renewed.
             let _ = done.send(entry.held.lease.check());
@@ -82,7 +84,26 @@ impl Leases {
             return None;
         }
         entry.paused = true;
+        if let Some(place) = entry.ready.take() {
+            self.ready.remove(place);
+        }
         Some(entry.held.plan.clone())
+    }
+
+    /// As others see it.
+    pub(super) fn occupant(&self, id: &LeaseId, now: Moment) -> Option<Occupant> {
+        let held = &self.entries.get(id)?.held;
+        let request = &held.plan.request;
+        Some(Occupant {
+            claimant: Some(Claimant {
+                owner: request.owner.clone(),
+                id: request.id.clone(),
+            }),
+            seq: request.seq,
+            ttl: request.ttl,
+            label: request.label.clone(),
+            expires_in: held.renewal.left(now),
+        })
     }
 
     pub(super) fn resume(&mut self, id: &LeaseId, now: Moment) {
@@ -93,6 +114,7 @@ impl Leases {
     }
 
     pub(super) fn drain(&mut self) -> Vec<Held> {
+        self.ready.clear();
         let schedule = std::mem::take(&mut self.schedule).into_values();
         let entries = schedule.filter_map(|id| self.entries.remove(&id));
         entries.map(|entry| entry.held).collect()
@@ -104,10 +126,10 @@ impl Leases {
         Some(at.saturating_sub(now.monotonic))
     }
 
-    /// Takes what is due at `now`.
-    pub(super) fn due(&mut self, now: Moment) -> Due {
+    /// Notes which renewals are due at `now`, and takes the leases that are lost.
+    pub(super) fn due(&mut self, now: Moment) -> Vec<Held> {
         self.notice_a_thaw(now);
-        let mut due = Due::default();
+        let mut ended = Vec::new();
         while let Some(first) = self.schedule.first_entry() {
             if first.key().0 > now.monotonic {
                 break;
@@ -118,15 +140,58 @@ impl Leases {
             };
             if entry.held.renewal.left(now).is_zero() {
                 entry.held.lease.lose(Loss::Expired);
-                due.ended.extend(self.remove(&id));
+                ended.extend(self.remove(&id));
                 continue;
             }
             if entry.renews() && entry.held.renewal.due_in(now) == Some(Duration::ZERO) {
-                due.renewals.push(entry.renewal(now));
+                let place = (entry.ends(now), entry.at.1);
+                entry.ready = Some(place);
+                self.ready.insert(place, &id, entry.unknown);
             }
             self.reschedule(&id, now);
         }
-        due
+        ended
+    }
+
+    /// Whether renewals wait to be sent.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// The next renewals to send together, `size` at most: those with the least time, and if there is room, some that
+    /// are due soon. So leases that were granted one by one come to be renewed together.
+    pub(super) fn batch(&mut self, size: usize, now: Moment) -> Vec<RenewRequest> {
+        let mut ids = self.ready.take(size, now.monotonic);
+        if self.ready.is_empty()
+            && let Some(first) = ids.first().and_then(|id| self.entries.get(id))
+            && first.unknown == 0
+        {
+            let room = size.saturating_sub(ids.len());
+            ids.extend(self.due_soon(first, room, now));
+        }
+        let mut requests = Vec::with_capacity(ids.len());
+        for id in ids {
+            if let Some(entry) = self.entries.get_mut(&id) {
+                requests.push(entry.renewal(now));
+            }
+            self.reschedule(&id, now);
+        }
+        requests
+    }
+
+    /// Some that may go out with `first`, although they are not due yet.
+    fn due_soon(&self, first: &Entry, room: usize, now: Moment) -> Vec<LeaseId> {
+        let latest = batch::latest(first.ends(now), now.monotonic);
+        let until = now.monotonic.saturating_add(first.held.renewal.early());
+        let soon = self.schedule.range(..=(until, u64::MAX)).map(|(_, id)| id);
+        let may_go = |entry: &Entry| {
+            entry.renews() && entry.held.renewal.may_go(now) && entry.ends(now) <= latest
+        };
+        // No more are looked at than there is room for: thousands may stand there that may not go.
+        soon.take(room)
+            .filter(|id| self.entries.get(*id).is_some_and(may_go))
+            .cloned()
+            .collect()
     }
 
     /// Somebody wants a renewal now: the request to send, unless one is under way that serves as well.
@@ -142,6 +207,9 @@ impl Leases {
         entry.waiting.push(done);
         if entry.renewing {
             return Ok(None);
+        }
+        if let Some(place) = entry.ready.take() {
+            self.ready.remove(place);
         }
         Ok(Some(entry.renewal(now)))
     }
@@ -159,6 +227,7 @@ impl Leases {
         let lease = &entry.held.lease;
         let result = match outcome {
             Ok(RenewOutcome::Renewed(validity)) => {
+                entry.unknown = 0;
                 entry.held.renewal.stands(&validity);
                 if let Some(deadline) = entry.held.renewal.deadline() {
                     lease.prolong(deadline);
@@ -172,6 +241,8 @@ impl Leases {
                 lease.check()
             }
             Err(error) => {
+                let is_unknown = error.kind() == ErrorKind::OutcomeUnknown;
+                entry.unknown = entry.unknown.saturating_add(is_unknown.into());
                 tracing::debug!(key = %lease.key, %error, "renewal failed, will try again");
                 entry.held.renewal.failed(now, luck);
                 Err(error)
@@ -224,11 +295,17 @@ impl Leases {
 impl Entry {
     /// Whether a renewal is sent once it is due.
     fn renews(&self) -> bool {
-        self.held.plan.automatic && !self.renewing && !self.paused
+        self.held.plan.automatic && !self.renewing && !self.paused && self.ready.is_none()
+    }
+
+    /// When the lease ends, by the monotonic clock.
+    fn ends(&self, now: Moment) -> Duration {
+        now.monotonic.saturating_add(self.held.renewal.left(now))
     }
 
     fn renewal(&mut self, now: Moment) -> RenewRequest {
         self.renewing = true;
+        self.ready = None;
         let token = self.held.lease.token;
         let seq = self.held.renewal.send(now);
         let mut request = RenewRequest::new(&self.held.plan.request, token, seq);
@@ -283,6 +360,7 @@ mod tests {
             max_hold: None,
             min_hold: None,
             takes_turns: false,
+            any_owner: true,
             automatic: false,
             since: None,
         };

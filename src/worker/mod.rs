@@ -1,7 +1,10 @@
 //! The client's task: every request to the backend is made in it, so that none depends on its caller's future.
 
 mod attempts;
+mod batch;
 mod leases;
+mod leaving;
+mod lines;
 mod task;
 
 use std::sync::{Arc, PoisonError};
@@ -9,19 +12,25 @@ use std::sync::{Arc, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::backend::{
-    AcquireOutcome, AcquireRequest, Backend, ReleaseRequest, RenewOutcome, RenewRequest,
+    AcquireOutcome, AcquireRequest, Backend, Occupant, ReleaseRequest, RenewOutcome, RenewRequest,
 };
 use crate::lease::{End, LeaseState};
 use crate::plan::Plan;
 use crate::renewal::Renewal;
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Clock;
-use crate::{Error, ErrorKind, LeaseId, Result};
+use crate::{Error, ErrorKind, Key, LeaseId, Result};
 
 use attempts::Attempt;
 
+pub(crate) use lines::{Crowd, Turn, Waiter};
+
 /// What the task is asked to do.
 pub(crate) enum Command {
+    /// Wait until it is its turn among those of this client that want the key.
+    Line(Box<Waiter>),
+    /// Tell who of this client has the lock, if somebody has.
+    Holder(Key, oneshot::Sender<Result<Option<Occupant>>>),
     /// Send an attempt to acquire.
     Attempt(Box<Attempt>),
     /// Nobody wants this acquisition any more: release it, once no attempt of it is under way.
@@ -84,6 +93,25 @@ impl Worker {
             clock,
             commands: Mutex::new(State::Idle),
         }))
+    }
+
+    /// Waits until no other of this client asks for the key or has it. Dropping the future leaves the place in the line to
+    /// [`abandon`](Self::abandon).
+    pub(crate) async fn line(&self, plan: Plan, renewal: Renewal) -> Result<Turn> {
+        let waiter = |turn| {
+            Command::Line(Box::new(Waiter {
+                plan,
+                renewal,
+                turn,
+            }))
+        };
+        self.ask(waiter).await
+    }
+
+    /// Who of this client has the lock, if somebody has.
+    pub(crate) async fn holder(&self, key: &Key) -> Result<Option<Occupant>> {
+        let key = key.clone();
+        self.ask(|reply| Command::Holder(key, reply)).await
     }
 
     /// Sends an attempt to acquire and waits for it. Dropping the future leaves the attempt under way.
@@ -211,7 +239,7 @@ impl Worker {
     }
 }
 
-fn closed() -> Error {
+pub(crate) fn closed() -> Error {
     Error::new(
         ErrorKind::Closed,
         "the lock client was shut down, or its runtime ended: make a new one",

@@ -1,28 +1,40 @@
 //! The task itself.
 
+use std::iter;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::attempts::Attempts;
+use super::attempts::{Attempt, Attempts};
 use super::leases::Leases;
+use super::leaving::Leaving;
+use super::lines::{Lines, Offer, Turn, Waiter};
 use super::{Command, Held};
 use crate::backend::{
-    AcquireOutcome, AcquireRequest, Backend, ReleaseOutcome, ReleaseRequest, RenewOutcome,
-    RenewRequest,
+    AcquireOutcome, AcquireRequest, Backend, ReleaseRequest, RenewOutcome, RenewRequest,
 };
 use crate::lease::{End, LOOK, LeaseState, Loss};
-use crate::renewal::Span;
+use crate::plan::Plan;
 use crate::time::Clock;
-use crate::wait::Backoff;
-use crate::{Error, ErrorKind, LeaseId, Result};
+use crate::{Error, ErrorKind, LeaseId, Mode, Result};
+
+/// How many batches of renewals are under way at once: few enough that thousands of leases that are due together do not
+/// ask the database for all at once.
+const BATCHES: usize = 16;
+/// After so long without an answer a batch does not count any more: however many hang, the others go out.
+const SLOW: Duration = Duration::from_millis(250);
 
 /// A request that came to its end.
 enum Landed {
     Attempt(LeaseId, u64, Result<AcquireOutcome>),
-    Renewal(LeaseId, Result<RenewOutcome>),
+    /// Of one renewal, or of several that were sent together.
+    Renewals(Vec<(LeaseId, Result<RenewOutcome>)>),
+    /// An attempt in the place of a lease that ends.
+    HandOver(LeaseId, u64, Result<AcquireOutcome>, Box<Leaving>),
+    Released(LeaseId),
     /// Whoever asked has been answered.
     Answered,
 }
@@ -32,7 +44,9 @@ struct Task {
     clock: Arc<dyn Clock>,
     attempts: Attempts,
     leases: Leases,
+    lines: Lines,
     requests: JoinSet<Landed>,
+    batches: Arc<Semaphore>,
     ended: Vec<oneshot::Sender<()>>,
 }
 
@@ -47,7 +61,9 @@ pub(super) async fn run(
         clock,
         attempts: Attempts::default(),
         leases: Leases::default(),
+        lines: Lines::default(),
         requests: JoinSet::new(),
+        batches: Arc::new(Semaphore::new(BATCHES)),
         ended: Vec::new(),
     };
     let mut open = true;
@@ -68,6 +84,7 @@ pub(super) async fn run(
                 Some(command) => task.obey(command),
                 None => open = false,
             },
+            () = room(&task.batches), if task.leases.is_ready() => {}
             () = tokio::time::sleep(next.unwrap_or_default().min(LOOK)), if next.is_some() => {}
         }
         task.do_what_is_due();
@@ -80,6 +97,12 @@ pub(super) async fn run(
 impl Task {
     fn obey(&mut self, command: Command) {
         match command {
+            Command::Line(waiter) => self.lines.join(*waiter),
+            Command::Holder(key, reply) => {
+                let holder = self.lines.holder(&key);
+                let holder = holder.and_then(|id| self.leases.occupant(id, self.clock.now()));
+                let _ = reply.send(Ok(holder));
+            }
             Command::Attempt(attempt) => {
                 let request = self.attempts.begin(*attempt);
                 self.send_attempts(request);
@@ -87,15 +110,20 @@ impl Task {
             Command::Abandon(id) => {
                 let ending = self.attempts.abandon(&id);
                 self.give_back(ending);
+                self.lines.abandon(&id);
             }
             Command::Hold(held) => {
-                self.attempts.hand_over(&held.lease.id);
+                let lease = &held.lease;
+                self.attempts.hand_over(&lease.id);
+                if lease.mode == Mode::Exclusive {
+                    self.lines.hold(&lease.key, &lease.id);
+                }
                 self.leases.insert(*held, self.clock.now());
             }
             Command::Renew { lease, done } => {
                 let now = self.clock.now();
                 match self.leases.renew(&lease.id, done, now) {
-                    Ok(Some(request)) => self.send_renewal(request),
+                    Ok(Some(request)) => self.send_renewals(vec![request], None),
                     Ok(None) => {}
                     // Lost; or in the care of a task whose runtime is gone.
                     Err(done) => drop(done.send(lease.check().and_then(|()| Err(super::closed())))),
@@ -113,7 +141,10 @@ impl Task {
                 let _ = reply.send(Ok(plan));
             }
             Command::Resume(id) => self.leases.resume(&id, self.clock.now()),
-            Command::Forget(id) => drop(self.leases.remove(&id)),
+            Command::Forget(id) => {
+                self.leases.remove(&id);
+                self.lines.leave(&id);
+            }
             Command::Release { lease, end, done } => self.release(&lease, end, done),
             Command::Shutdown(done) => self.shut_down(done),
         }
@@ -127,23 +158,46 @@ impl Task {
                 let ready = self.attempts.ready();
                 self.send_attempts(ready);
             }
-            Landed::Renewal(id, outcome) => {
-                let now = self.clock.now();
-                let lost = self.leases.renewed(&id, outcome, now, fastrand::f64());
-                if let Some(held) = lost {
-                    self.lost(&held);
+            Landed::Renewals(outcomes) => {
+                // The same for all: those that have to wait are sent together again.
+                let (now, luck) = (self.clock.now(), fastrand::f64());
+                for (id, outcome) in outcomes {
+                    if let Some(held) = self.leases.renewed(&id, outcome, now, luck) {
+                        self.lost(&held);
+                    }
                 }
             }
+            Landed::HandOver(id, seq, outcome, mut leaving) => {
+                let granted = matches!(outcome, Ok(AcquireOutcome::Granted(_)));
+                let unknown = |error: &Error| error.kind() == ErrorKind::OutcomeUnknown;
+                leaving.unknown = outcome.as_ref().is_err_and(unknown);
+                self.take(Landed::Attempt(id, seq, outcome));
+                if granted {
+                    leaving.answer(Ok(()));
+                } else {
+                    self.send_release(*leaving);
+                }
+            }
+            Landed::Released(id) => self.lines.leave(&id),
             Landed::Answered => {}
         }
     }
 
     fn do_what_is_due(&mut self) {
-        let due = self.leases.due(self.clock.now());
-        for request in due.renewals {
-            self.send_renewal(request);
+        let now = self.clock.now();
+        let ended = self.leases.due(now);
+        let size = self.backend.renewals_at_once().max(1);
+        while self.leases.is_ready() {
+            let permit = match Arc::clone(&self.batches).try_acquire_owned() {
+                // Where each goes by itself, none waits.
+                _ if size == 1 => None,
+                Ok(permit) => Some(permit),
+                Err(_) => break,
+            };
+            let batch = self.leases.batch(size, now);
+            self.send_renewals(batch, permit);
         }
-        for held in due.ended {
+        for held in ended {
             self.lost(&held);
         }
     }
@@ -151,6 +205,7 @@ impl Task {
     fn lost(&mut self, held: &Held) {
         let (lease, now) = (&held.lease, self.clock.now());
         tracing::warn!(key = %lease.key, owner = %lease.owner, "lease lost");
+        self.lines.leave(&lease.id);
         // Only a limit of its own ends a lease that the record still shows, and that is over with it.
         if held.renewal.reached_cap(now) {
             self.give_back(Some(lease.ending(now, End::default())));
@@ -160,7 +215,7 @@ impl Task {
     /// Nobody waits for the end of it.
     fn give_back(&mut self, ending: Option<ReleaseRequest>) {
         if let Some(ending) = ending {
-            self.send_release(ending, Duration::ZERO, None);
+            self.send_release(Leaving::unnoticed(ending));
         }
     }
 
@@ -168,9 +223,65 @@ impl Task {
         let before = lease.end();
         let now = self.clock.now();
         let held = self.leases.remove(&lease.id);
-        let left = held.map_or(Duration::ZERO, |held| held.renewal.left(now));
-        let ending = lease.ending(now, end);
-        self.send_release(ending, left, done.map(|done| (done, before)));
+        let request = lease.ending(now, end);
+        let says_more = request.says_more();
+        let next = held.as_ref().filter(|_| before.is_ok() && !says_more);
+        let next = next.and_then(|held| self.next_in_line(&held.plan));
+        let leaving = Leaving {
+            request,
+            left: held.map_or(Duration::ZERO, |held| held.renewal.left(now)),
+            unknown: false,
+            done: done.map(|done| (done, before)),
+        };
+        match next {
+            Some(waiter) => self.hand_over(lease, waiter, leaving),
+            None => self.send_release(leaving),
+        }
+    }
+
+    /// Who may have the place of a lease, in its name.
+    fn next_in_line(&mut self, from: &Plan) -> Option<Waiter> {
+        if !from.any_owner || !self.backend.hands_over() {
+            return None;
+        }
+        // The record would keep the longer ttl, and the late end that comes with it.
+        let may = |to: &Plan| to.may_be_handed() && to.request.ttl >= from.request.ttl;
+        self.lines.next(&from.request.id, may)
+    }
+
+    /// Releases and acquires in one request: the next one takes the place of the lease that ends.
+    fn hand_over(&mut self, from: &LeaseState, to: Waiter, leaving: Leaving) {
+        let Waiter {
+            mut plan,
+            mut renewal,
+            turn,
+        } = to;
+        let request = &mut plan.request;
+        request.owner = from.owner.clone();
+        request.replaces = Some(from.id.clone());
+        request.seq = renewal.send(self.clock.now());
+        let (reply, answer) = oneshot::channel();
+        let ending = plan.ending(plan.request.timeout);
+        let attempt = Attempt {
+            request: plan.request,
+            ending,
+            reply,
+        };
+        let offer = Offer {
+            owner: from.owner.clone(),
+            renewal,
+            answer,
+        };
+        // If it does not want it any more, it is about to be abandoned, and released then.
+        let _ = turn.send(Ok(Turn::Offer(Box::new(offer))));
+        let Some(request) = self.attempts.begin(attempt) else {
+            return self.send_release(leaving);
+        };
+        let backend = Arc::clone(&self.backend);
+        self.requests.spawn(async move {
+            let outcome = backend.acquire(&request).await;
+            Landed::HandOver(request.id, request.seq, outcome, Box::new(leaving))
+        });
     }
 
     fn shut_down(&mut self, done: oneshot::Sender<()>) {
@@ -180,6 +291,8 @@ impl Task {
             held.lease.lose(Loss::Shutdown);
             self.give_back(Some(held.lease.ending(now, End::default())));
         }
+        // Who waits is told by that.
+        self.lines = Lines::default();
         for ending in self.attempts.close() {
             self.give_back(Some(ending));
         }
@@ -195,73 +308,61 @@ impl Task {
         }
     }
 
-    /// Each by itself: one that hangs makes no other late.
-    fn send_renewal(&mut self, request: RenewRequest) {
+    fn send_renewals(&mut self, requests: Vec<RenewRequest>, permit: Option<OwnedSemaphorePermit>) {
         let backend = Arc::clone(&self.backend);
         self.requests.spawn(async move {
-            let outcome = backend.renew(&request).await;
-            Landed::Renewal(request.id, outcome)
+            let renewing = async {
+                match &*requests {
+                    [request] => vec![backend.renew(request).await],
+                    requests => backend.renew_many(requests).await,
+                }
+            };
+            let outcomes = counted(permit, renewing).await;
+            let outcomes = outcomes
+                .into_iter()
+                .chain(iter::repeat_with(|| Err(unanswered())));
+            Landed::Renewals(
+                requests
+                    .into_iter()
+                    .map(|request| request.id)
+                    .zip(outcomes)
+                    .collect(),
+            )
         });
     }
 
     /// Releases, trying again for as long as the lease would live, and at least as long as one request may take.
-    fn send_release(
-        &mut self,
-        request: ReleaseRequest,
-        left: Duration,
-        done: Option<(oneshot::Sender<Result<()>>, Result<()>)>,
-    ) {
+    fn send_release(&mut self, leaving: Leaving) {
         let backend = Arc::clone(&self.backend);
         let clock = Arc::clone(&self.clock);
-        let span = Span {
-            from: clock.now(),
-            length: left.max(request.timeout),
-        };
         self.requests.spawn(async move {
-            let result = release(&*backend, &*clock, &request, span).await;
-            match (done, result) {
-                (Some((done, before)), result) => drop(done.send(before.and(result))),
-                (None, Err(error)) if error.kind() != ErrorKind::LeaseLost => {
-                    tracing::warn!(%error, "release failed, the lock stays until it expires");
-                }
-                (None, _) => {}
-            }
-            Landed::Answered
+            let result = leaving.release(&*backend, &*clock).await;
+            let id = leaving.request.id.clone();
+            leaving.answer(result);
+            Landed::Released(id)
         });
     }
 }
 
-async fn release(
-    backend: &dyn Backend,
-    clock: &dyn Clock,
-    request: &ReleaseRequest,
-    span: Span,
-) -> Result<()> {
-    let mut backoff = Backoff::new();
-    let mut unknown = false;
-    loop {
-        let error = match backend.release(request).await {
-            Ok(ReleaseOutcome::Released) => return Ok(()),
-            // The attempt whose answer got lost was applied. If so, the state that it brought would stand there.
-            Ok(ReleaseOutcome::NotHeld) if unknown && request.state.is_none() => return Ok(()),
-            Ok(ReleaseOutcome::NotHeld) => return Err(not_held(request)),
-            Err(error) => error,
-        };
-        unknown |= error.kind() == ErrorKind::OutcomeUnknown;
-        let left = span.left(clock.now());
-        if !error.is_transient() || left.is_zero() {
-            return Err(error);
-        }
-        tokio::time::sleep(backoff.next(fastrand::f64()).min(left)).await;
-    }
+/// Until another batch may be sent.
+async fn room(batches: &Semaphore) {
+    drop(batches.acquire().await);
 }
 
-fn not_held(request: &ReleaseRequest) -> Error {
+/// Work that gives its permit back when it ends, or as soon as it is [`SLOW`].
+async fn counted<T>(permit: Option<OwnedSemaphorePermit>, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    tokio::select! {
+        biased;
+        done = &mut work => return done,
+        () = tokio::time::sleep(SLOW), if permit.is_some() => drop(permit),
+    }
+    work.await
+}
+
+fn unanswered() -> Error {
     Error::new(
-        ErrorKind::LeaseLost,
-        "the lease was gone before it was released, expired and taken over or released by force: what was done last \
-         may not have been alone",
+        ErrorKind::OutcomeUnknown,
+        "the backend answered fewer renewals than it was asked for: try again",
     )
-    .with_operation("release")
-    .with_key(&request.key)
 }

@@ -162,4 +162,8 @@ impl Backend for Faulty {
     async fn setup(&self) -> Result<()> {
         self.inner.setup().await
     }
+
+    fn hands_over(&self) -> bool {
+        self.inner.hands_over()
+    }
 }

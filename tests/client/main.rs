@@ -11,15 +11,18 @@
 )]
 
 mod acquiring;
+mod batches;
 mod elections;
 mod ending;
 mod faulty;
 mod holding;
 mod input;
+mod line;
 mod once;
 mod patterns;
 mod queueing;
 mod races;
+mod waking;
 
 use std::time::Duration;
 

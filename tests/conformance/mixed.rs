@@ -127,7 +127,8 @@ impl Drop for Flying {
     }
 }
 
-/// A member whose requests are counted, or the whole, which is looked at when none is under way.
+/// A member whose requests are counted, or the whole, which begins nothing before those under way have landed. On its way
+/// to the slowest member, a grant could otherwise be overtaken by what ends it.
 #[derive(Debug)]
 struct Watched {
     inner: Arc<dyn Backend>,
@@ -138,6 +139,7 @@ struct Watched {
 impl Watched {
     async fn counted<T>(&self, done: impl Future<Output = T>) -> T {
         if self.is_whole {
+            self.flight.landed().await;
             return done.await;
         }
         let _flying = self.flight.start();
@@ -160,9 +162,6 @@ impl Backend for Watched {
     }
 
     async fn inspect(&self, key: &Key) -> Result<Option<LockRecord>> {
-        if self.is_whole {
-            self.flight.landed().await;
-        }
         self.counted(self.inner.inspect(key)).await
     }
 

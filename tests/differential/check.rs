@@ -40,6 +40,7 @@ impl Seen {
         let acquire = [
             "plain grant",
             "plain turn",
+            "handed on",
             "grant by the rules",
             "turn by the rules",
             "grant after joining",

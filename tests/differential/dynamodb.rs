@@ -16,6 +16,7 @@ use doclock::{
 };
 use sha2::{Digest, Sha256};
 
+use super::handing::handed;
 use super::{Database, SKEW, rests_on_the_record};
 use crate::support::counter::Counter;
 
@@ -116,6 +117,18 @@ impl Database for Items {
             && seen.queue.is_empty()
             && seen.closed.as_ref() != Some(&request.id)
             && (held == 0 || (shares && !mine && held < request.mode.capacity()))
+    }
+
+    fn hands_over(
+        &self,
+        seen: Option<&LockRecord>,
+        request: &AcquireRequest,
+        now: Timestamp,
+    ) -> bool {
+        let asked = sane_floor(request.token_floor, now);
+        let until = now.saturating_add(request.ttl.as_duration());
+        handed(seen, request, now).is_some_and(|holder| holder.expires_at <= until)
+            && (asked == 0 || seen.is_some_and(|seen| seen.token < asked))
     }
 
     fn release_cost(&self, seen: Option<&LockRecord>, request: &ReleaseRequest) -> usize {

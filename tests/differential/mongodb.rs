@@ -16,6 +16,7 @@ use mongodb::event::command::CommandEvent;
 use mongodb::options::ClientOptions;
 use mongodb::{Client, Collection};
 
+use super::handing::handed;
 use super::{Database, SKEW, rests_on_the_record};
 
 pub(super) struct Documents {
@@ -81,6 +82,20 @@ impl Database for Documents {
             && is_ordinary(seen, request, now)
             && (seen.queue.is_empty() || request.queued && is_first(seen, request, live, now))
             && (live == 0 || (shares && live < request.mode.capacity()))
+    }
+
+    fn hands_over(
+        &self,
+        seen: Option<&LockRecord>,
+        request: &AcquireRequest,
+        now: Timestamp,
+    ) -> bool {
+        let late = |expires_at: Timestamp, ttl: Ttl| is_late(expires_at, ttl, now);
+        let queue = seen.map_or(&[][..], |seen| &seen.queue);
+        handed(seen, request, now).is_some_and(|holder| !late(holder.expires_at, holder.ttl))
+            && !queue
+                .iter()
+                .any(|waiter| late(waiter.expires_at, waiter.ttl))
     }
 
     fn is_plain_refresh(
@@ -179,9 +194,7 @@ fn is_ordinary(seen: &LockRecord, request: &AcquireRequest, now: Timestamp) -> b
     let other = |waiter: &Waiter| {
         waiter.claimant.owner == request.owner && waiter.claimant.id != request.id
     };
-    let late = |expires_at: Timestamp, ttl: Ttl| {
-        expires_at > now.saturating_add(ttl.as_duration() + 10 * SKEW)
-    };
+    let late = |expires_at: Timestamp, ttl: Ttl| is_late(expires_at, ttl, now);
     seen.closed.as_ref() != Some(&request.id)
         && !seen
             .holders
@@ -191,6 +204,10 @@ fn is_ordinary(seen: &LockRecord, request: &AcquireRequest, now: Timestamp) -> b
             .queue
             .iter()
             .any(|waiter| other(waiter) || late(waiter.expires_at, waiter.ttl))
+}
+
+fn is_late(expires_at: Timestamp, ttl: Ttl, now: Timestamp) -> bool {
+    expires_at > now.saturating_add(ttl.as_duration() + 10 * SKEW)
 }
 
 /// Nobody must go before, the dead aside.

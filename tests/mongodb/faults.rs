@@ -11,9 +11,9 @@ use super::fixture::{Fixture, request};
 use super::queue::fair;
 
 /// A server has one fail point: a test's takes the place of another one's.
-static ALONE: Mutex<()> = Mutex::const_new(());
+pub(super) static ALONE: Mutex<()> = Mutex::const_new(());
 
-fn unconfirmed(command: &str, labels: &[&str]) -> Document {
+pub(super) fn unconfirmed(command: &str, labels: &[&str]) -> Document {
     doc! {
         "failCommands": [command],
         "writeConcernError": { "code": 64, "errmsg": "waiting for replication timed out" },

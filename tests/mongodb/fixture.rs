@@ -81,9 +81,17 @@ impl Fixture {
         set: impl FnOnce(&mut ClientOptions),
         collection: Option<CreateCollectionOptions>,
     ) -> Result<Self> {
+        Self::on(servers::mongodb_url(), set, collection).await
+    }
+
+    pub async fn on(
+        url: &str,
+        set: impl FnOnce(&mut ClientOptions),
+        collection: Option<CreateCollectionOptions>,
+    ) -> Result<Self> {
         let app_name = format!("t{}", Owner::random());
         let commands = Commands::default();
-        let mut options = ClientOptions::parse(servers::mongodb_url()).await?;
+        let mut options = ClientOptions::parse(url).await?;
         let admin = Client::with_options(options.clone())?;
         options.command_event_handler = Some(commands.handler());
         options.app_name = Some(app_name.clone());

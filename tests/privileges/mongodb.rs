@@ -17,7 +17,11 @@ pub const PASSWORD: &str = "only-for-tests";
 
 /// The command that makes the role of a lock's user, or of the one that calls `setup`.
 fn role(setup: bool) -> Document {
-    let role = blocks("### MongoDB").swap_remove(usize::from(setup));
+    numbered(usize::from(setup))
+}
+
+pub fn numbered(number: usize) -> Document {
+    let role = blocks("### MongoDB").swap_remove(number);
     bson::to_document(&role).expect("a document")
 }
 

@@ -8,9 +8,12 @@ use futures_util::future::try_join_all;
 use super::site::{Site, on_every_server};
 use super::workers::{CLOCK, Worker, token};
 
-const TTL: Duration = Duration::from_secs(2);
-/// How long somebody with a wrong clock tries to get a lock that is held: longer than the lease without renewals.
-const WAIT: Duration = Duration::from_secs(6);
+/// Of the lease that must not be stolen: a busy machine may keep its holder from renewing for some seconds.
+const HELD: Duration = Duration::from_secs(8);
+/// How long somebody with a wrong clock tries to get that: longer than the lease without renewals.
+const WAIT: Duration = Duration::from_secs(10);
+/// Of the lease whose holder dies.
+const TTL: Duration = Duration::from_secs(4);
 const HOUR: i64 = 3_600_000;
 
 /// What is wrong with a clock, and by how much it steps while its process waits, and while it holds.
@@ -26,7 +29,8 @@ pub struct Wrong<'a> {
 pub async fn does_no_harm(site: Site, url: &str, wrong: Wrong<'_>) -> Result<()> {
     let (key, ttl) = (wrong.name, TTL.as_millis());
     let mut right = Worker::start(url).await?;
-    let first = right.granted(&format!("try {key} {ttl}")).await?;
+    let held = format!("try {key} {}", HELD.as_millis());
+    let first = right.granted(&held).await?;
     let mut thief = Worker::start_with(url, wrong.env).await?;
     steals_nothing(&mut thief, key, wrong.steps).await?;
     ensure!(right.ask(&format!("held {key}")).await? == "true", "stolen");
@@ -68,7 +72,7 @@ pub async fn does_no_harm(site: Site, url: &str, wrong: Wrong<'_>) -> Result<()>
 }
 
 async fn steals_nothing(thief: &mut Worker, key: &str, steps: &[i64]) -> Result<()> {
-    let ttl = TTL.as_millis();
+    let ttl = HELD.as_millis();
     let cold = thief.ask(&format!("try {key} {ttl}")).await?;
     ensure!(cold == "held", "cold: {cold}");
     let acquire = format!("acquire {key} {ttl} {}", WAIT.as_millis());

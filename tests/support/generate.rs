@@ -3,6 +3,7 @@
 //! Every time is given relative to `now`. Nothing expires, begins or becomes due within seconds of it, so that neither
 //! the noise of a server's clock nor the time that a test takes changes a verdict.
 
+mod handing;
 mod record;
 
 use std::ops::RangeInclusive;
@@ -17,6 +18,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
+use handing::handing;
 use record::past;
 pub use record::record;
 
@@ -47,6 +49,7 @@ pub fn acquire(now: Timestamp) -> impl Strategy<Value = (Option<LockRecord>, Acq
     let slot = option::weighted(0.25, slot(now));
     let replaces = option::weighted(0.1, any::<Index>());
     let floor = option::weighted(0.3, 0..FLOORS);
+    let hands = option::weighted(0.15, handing());
     let case = (
         option::weighted(0.95, record(now)),
         request,
@@ -55,9 +58,10 @@ pub fn acquire(now: Timestamp) -> impl Strategy<Value = (Option<LockRecord>, Acq
         watched,
         replaces,
         floor,
+        hands,
     );
     case.prop_map(
-        move |(mut record, mut request, queueing, slot, watched, replaces, floor)| {
+        move |(mut record, mut request, queueing, slot, watched, replaces, floor, hands)| {
             let token = record.as_ref().map_or(0, |record| record.token);
             request.token_floor = floor.map_or(0, |which| floors(token, now)[which]);
             if let Some(record) = &mut record {
@@ -79,7 +83,9 @@ pub fn acquire(now: Timestamp) -> impl Strategy<Value = (Option<LockRecord>, Acq
             if let Some(which) = replaces {
                 replace(&mut request, record.as_ref(), which);
             }
-            if let Some(slot) = slot {
+            if let (Some(hands), Some(record)) = (hands, &mut record) {
+                hands.apply(&mut request, record);
+            } else if let Some(slot) = slot {
                 request.slot = Some(slot.of(record.as_ref()));
                 // A scheduled job runs alone.
                 request.mode = Mode::Exclusive;

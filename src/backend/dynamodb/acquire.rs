@@ -29,6 +29,9 @@ pub(super) struct Attempt<'a> {
 #[async_trait]
 impl Store for Attempt<'_> {
     async fn try_acquire(&self, request: &AcquireRequest) -> Result<Written> {
+        if let Some(replaced) = request.takes_over() {
+            return self.hand_over(request, replaced).await;
+        }
         // Which slot it is cannot be told before an answer told the time, nor what a lease is to take the place of
         // without the record.
         if request.slot.is_some_and(Slot::recurs) || request.replaces.is_some() {
@@ -150,7 +153,11 @@ impl<'a> Attempt<'a> {
         self.lingers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn update(&self, request: &AcquireRequest, expression: &Expression) -> Result<Update> {
+    pub(super) async fn update(
+        &self,
+        request: &AcquireRequest,
+        expression: &Expression,
+    ) -> Result<Update> {
         let sent = self
             .backend
             .update(&request.key, request.timeout, expression);
@@ -179,7 +186,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// A grant's token and validity. The rest of the item is not read: the grant stands whatever is in it.
-    fn granted(
+    pub(super) fn granted(
         &self,
         request: &AcquireRequest,
         holder: &Holder,

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::io;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::types::{BatchStatementError, BatchStatementErrorCodeEnum as Code};
 
 use crate::{Error, ErrorKind};
 
@@ -156,6 +157,23 @@ fn by_code(
         ),
         _ => return None,
     })
+}
+
+/// A statement's own error, if it is one of those that pass: the others say less than an `UpdateItem` would.
+pub(super) fn of_statement(error: &BatchStatementError, backend: &DynamoBackend) -> Option<Error> {
+    let code = match error.code()? {
+        Code::ProvisionedThroughputExceeded
+        | Code::RequestLimitExceeded
+        | Code::ThrottlingError => "ThrottlingException",
+        Code::TransactionConflict => "TransactionConflictException",
+        Code::InternalServerError => {
+            let (kind, message) = unknown(Effect::Writes, "DynamoDB failed internally: try again");
+            return Some(Error::new(kind, message));
+        }
+        _ => return None,
+    };
+    let (kind, message) = by_code(code, "", &backend.table, &backend.keys)?;
+    Some(Error::new(kind, message))
 }
 
 fn clock_is_wrong() -> (ErrorKind, String) {

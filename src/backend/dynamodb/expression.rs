@@ -34,7 +34,7 @@ pub(super) const OPEN: &str = "(attribute_not_exists(#closed) OR #closed <> :id)
 const NO_QUEUE: &str = "size(#queue) = :zero AND size(#tickets) = :zero";
 
 /// My entry is mine and well-formed.
-const MINE: &str = "#holders.#me.#id = :id AND #holders.#me.#owner = :owner \
+pub(super) const MINE: &str = "#holders.#me.#id = :id AND #holders.#me.#owner = :owner \
     AND #holders.#me.#acquired_at BETWEEN :zero AND :most \
     AND #holders.#me.#expires_at BETWEEN :zero AND :most \
     AND #holders.#me.#ttl_ms BETWEEN :one AND :max_ttl \

@@ -10,9 +10,11 @@ mod expression;
 mod field;
 mod grant;
 pub(crate) mod guarded;
+mod handing;
 mod keys;
 mod list;
 mod look;
+mod many;
 mod queue;
 mod record;
 mod release;
@@ -22,9 +24,11 @@ pub(crate) mod server_time;
 mod setup;
 #[cfg(test)]
 mod simulation;
+mod statement;
 mod validity;
 
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -50,7 +54,7 @@ const MAX_CLOCK_SKEW: Duration = Duration::from_mins(5);
 
 /// Locks in a DynamoDB table: one item per key, in a table of its own or beside other items.
 ///
-/// Free, contended, renewed or released, a call is one request; a first look at a new key on a cold start, and taking
+/// Free, contended, renewed, released or handed on, a call is one request; a first look at a new key on a cold start, and taking
 /// over from a dead holder, are two. A waiter polls by a read; to join the queue, to refresh its place every two seconds
 /// and to take its turn is one write more each, and to leave is one. A scheduled run is a read, and a write if it is
 /// granted. Time is DynamoDB's own, as its responses' `Date` headers tell it: this machine's clock may
@@ -89,6 +93,8 @@ pub struct DynamoBackend {
     max_skew: Duration,
     local: Arc<dyn Clock>,
     estimate: Arc<Mutex<IntervalClock>>,
+    /// The credentials do not allow them, or the server does not know them.
+    no_batches: Arc<AtomicBool>,
 }
 
 impl DynamoBackend {
@@ -110,6 +116,7 @@ impl DynamoBackend {
             max_skew: MAX_CLOCK_SKEW,
             local: Arc::new(SystemClock),
             estimate: fresh_estimate(CLOCK_SKEW),
+            no_batches: Arc::default(),
         }
     }
 
@@ -206,6 +213,14 @@ impl Backend for DynamoBackend {
         attempt.map_err(|error| error.with_operation("renew").with_key(&request.key))
     }
 
+    fn renewals_at_once(&self) -> usize {
+        self.statements_at_once()
+    }
+
+    async fn renew_many(&self, requests: &[RenewRequest]) -> Vec<Result<RenewOutcome>> {
+        self.renew_all(requests).await
+    }
+
     async fn release(&self, request: &ReleaseRequest) -> Result<ReleaseOutcome> {
         self.place.forget(&request.id);
         let attempt = within(request.timeout, self.release_once(request)).await;
@@ -235,5 +250,9 @@ impl Backend for DynamoBackend {
         }
         let listed = within(READ_TIMEOUT, self.scan(prefix, page)).await;
         listed.map_err(|error| error.with_operation("list"))
+    }
+
+    fn hands_over(&self) -> bool {
+        !self.place.is_attribute()
     }
 }

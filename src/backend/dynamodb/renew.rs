@@ -65,13 +65,13 @@ impl DynamoBackend {
 
 /// The record's token, and what it is to become.
 #[derive(Clone, Copy)]
-struct Token {
-    seen: u64,
-    raise: Option<u64>,
+pub(super) struct Token {
+    pub(super) seen: u64,
+    pub(super) raise: Option<u64>,
 }
 
 /// The holder after this renewal if its ttl was not raised before: the plain case.
-fn plain_renewal(request: &RenewRequest, time: &ServerTime) -> Holder {
+pub(super) fn plain_renewal(request: &RenewRequest, time: &ServerTime) -> Holder {
     let claimant = Claimant {
         owner: request.owner.clone(),
         id: request.id.clone(),
@@ -86,7 +86,12 @@ fn plain_renewal(request: &RenewRequest, time: &ServerTime) -> Holder {
     )
 }
 
-fn renewal(request: &RenewRequest, wanted: &Holder, token: Token, time: &ServerTime) -> Expression {
+pub(super) fn renewal(
+    request: &RenewRequest,
+    wanted: &Holder,
+    token: Token,
+    time: &ServerTime,
+) -> Expression {
     let exclusive = request.mode == Mode::Exclusive;
     let verified = is_verified(time);
     let expression = Expression::renewal(request.restamp, exclusive, !verified, token.raise);

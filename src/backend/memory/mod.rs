@@ -209,6 +209,10 @@ impl Backend for MemoryBackend {
             ListPage::new(records, next)
         }))
     }
+
+    fn hands_over(&self) -> bool {
+        true
+    }
 }
 
 fn validity(seq: u64, ttl: crate::Ttl) -> Validity {

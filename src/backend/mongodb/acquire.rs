@@ -5,7 +5,7 @@ use mongodb::bson::Document;
 
 use super::error::{self, Access};
 use super::write::{self, Answer, Upsert};
-use super::{MongoBackend, pipeline, turn};
+use super::{MongoBackend, handing, pipeline, turn};
 use crate::backend::store::{Seen, Store, Written, whole_ttl};
 use crate::backend::{AcquireRequest, Grant, Slot};
 use crate::rules::ServerTime;
@@ -18,7 +18,9 @@ const ATTEMPTS: usize = 4;
 #[async_trait]
 impl Store for MongoBackend {
     async fn try_acquire(&self, request: &AcquireRequest) -> Result<Written> {
-        let pipeline = if request.replaces.is_some() {
+        let pipeline = if let Some(replaced) = request.takes_over() {
+            handing::handing(request, replaced, self.skew)?
+        } else if request.replaces.is_some() {
             write::unchanged()
         } else if request.queued {
             turn::turn(request, self.skew)?

@@ -71,6 +71,14 @@ impl Place {
             .collect()
     }
 
+    /// What is read of a document of which only the record is wanted.
+    pub(super) fn projection(&self) -> Document {
+        match self {
+            Self::Document => Document::new(),
+            Self::Field { name, .. } => doc! { name.to_string(): 1_i32 },
+        }
+    }
+
     /// The record in a document.
     pub(super) fn record(&self, document: &Document) -> Result<Option<LockRecord>> {
         let Self::Field { name, .. } = self else {

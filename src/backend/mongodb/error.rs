@@ -37,6 +37,13 @@ pub(super) fn answer_beside(error: &Native) -> Option<Answer> {
     }
 }
 
+/// No change stream can be had from this server, or with these rights: 40573 is a server without a replica set.
+pub(super) fn is_unwatchable(error: &Native) -> bool {
+    let kind = kind_of(error, Access::Read);
+    let never = matches!(kind, ErrorKind::PermissionDenied | ErrorKind::Unsupported);
+    never || matches!(code(error), Some(Code::Refused(40573)))
+}
+
 /// The driver's error as this crate's.
 ///
 /// The source is the driver's `ErrorKind`, not its `Error`: that one repeats the server's whole answer, and with it the

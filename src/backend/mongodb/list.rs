@@ -87,6 +87,6 @@ fn well_formed(name: &str, document: &Document) -> Option<(Key, LockRecord)> {
     }
 }
 
-fn primary() -> SelectionCriteria {
+pub(super) fn primary() -> SelectionCriteria {
     SelectionCriteria::ReadPreference(ReadPreference::Primary)
 }

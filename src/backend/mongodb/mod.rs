@@ -7,7 +7,9 @@ mod embedded;
 pub(crate) mod error;
 mod field;
 mod guarded;
+mod handing;
 mod list;
+mod many;
 mod pipeline;
 mod record;
 mod release;
@@ -15,6 +17,7 @@ mod renew;
 mod setup;
 mod shape;
 mod slot;
+mod stream;
 mod turn;
 mod write;
 
@@ -28,12 +31,13 @@ use mongodb::{Collection, Database};
 use self::embedded::Place;
 pub(crate) use self::embedded::id_json;
 pub(crate) use self::guarded::holds;
+use self::stream::Stream;
 use super::{
     AcquireOutcome, AcquireRequest, Backend, READ_TIMEOUT, ReleaseOutcome, ReleaseRequest,
     RenewOutcome, RenewRequest, SETUP_TIMEOUT, check_inside, check_supported, store, within,
 };
 use crate::record::ListPage;
-use crate::{Key, LockRecord, Result};
+use crate::{Key, LockRecord, Mode, Result, Wake};
 
 /// The collection unless the caller names another.
 const COLLECTION: &str = "locks";
@@ -58,13 +62,23 @@ const CLOCK_SKEW: Duration = Duration::from_millis(500);
 /// |---|---|
 /// | acquire a lock that is free, held by others or left by a dead holder; a run of a scheduled job | 1 |
 /// | in the queue: poll, refresh the place, take the turn, leave | 1 |
-/// | renew; release, with the rest of a minimum hold or without | 1 |
+/// | hand an exclusive lock on to another acquisition of its owner | 1 |
+/// | renew, by itself or with others that are due; release, with the rest of a minimum hold or without | 1 |
 /// | join the queue; upgrade, downgrade, or take a lock of one's own over; pass those who do not claim their turn | 2 |
 /// | renew or release what is not there any more | 2 |
 /// | the very first run of a scheduled job | 3 |
 ///
 /// More only where others change the record in between, or where another program wrote it. Refusals and polls write
 /// nothing; a place in the queue is refreshed every 2 s.
+///
+/// # Waiting
+///
+/// Who waits is told of changes by a change stream, one for all clones of a backend, open while somebody waits: so a release
+/// is seen at once, and nobody polls but now and then. That takes a replica set, the right to `changeStream` on the
+/// collection, and one connection of the client's pool. Without them, waiters poll; so they do for a lock inside of a
+/// document, and besides on a sharded cluster, whose streams
+/// [may be late](https://jira.mongodb.org/browse/SERVER-44356). A client with a small pool and many collections
+/// whose locks are waited for needs a larger one.
 ///
 /// # Which servers
 ///
@@ -83,7 +97,7 @@ const CLOCK_SKEW: Duration = Duration::from_millis(500);
 /// # Permissions
 ///
 /// `find`, `insert` and `update` on the collection; for [`setup`](crate::Backend::setup) also `createIndex` and
-/// `remove`.
+/// `remove`. `changeStream` is optional, see above.
 ///
 /// # Stability
 ///
@@ -105,6 +119,7 @@ pub struct MongoBackend {
     collection: Collection<Document>,
     place: Place,
     skew: Duration,
+    stream: Stream,
 }
 
 impl MongoBackend {
@@ -131,6 +146,7 @@ impl MongoBackend {
             collection: collection.clone_with_type(),
             place: Place::Document,
             skew: CLOCK_SKEW,
+            stream: Stream::default(),
         }
     }
 
@@ -158,7 +174,7 @@ impl fmt::Debug for MongoBackend {
             .field("collection", &self.collection.namespace().to_string())
             .field("place", &self.place)
             .field("clock_skew", &self.skew)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -182,6 +198,14 @@ impl Backend for MongoBackend {
         within(request.timeout, self.renew_once(request))
             .await
             .map_err(|error| error.with_operation("renew").with_key(&request.key))
+    }
+
+    fn renewals_at_once(&self) -> usize {
+        many::BATCH
+    }
+
+    async fn renew_many(&self, requests: &[RenewRequest]) -> Vec<Result<RenewOutcome>> {
+        self.renew_all(requests).await
     }
 
     async fn release(&self, request: &ReleaseRequest) -> Result<ReleaseOutcome> {
@@ -211,6 +235,14 @@ impl Backend for MongoBackend {
         within(SETUP_TIMEOUT, self.prepare())
             .await
             .map_err(|error| error.with_operation("setup"))
+    }
+
+    fn hands_over(&self) -> bool {
+        !self.place.is_field()
+    }
+
+    fn watch(&self, key: &Key, mode: Mode, waits: bool) -> Option<Wake> {
+        self.watch_key(key, mode, waits)
     }
 
     async fn list(&self, prefix: &str, page: Option<&str>) -> Result<ListPage> {

@@ -97,14 +97,27 @@ pub(super) fn room(mode: Mode) -> Bson {
 
 /// The document with the grant. The holder that it adds has the order of fields that a written record has.
 pub(super) fn granted(request: &AcquireRequest, queue: Bson, slot: Option<&Slot>) -> Result<Bson> {
-    let ttl = request.ttl.as_millis();
+    granted_until(request, &expiry(request), queue, slot)
+}
+
+/// When the lease of a grant ends.
+pub(super) fn expiry(request: &AcquireRequest) -> Bson {
+    bson!({ "$add": ["$$NOW", request.ttl.as_millis()] })
+}
+
+pub(super) fn granted_until(
+    request: &AcquireRequest,
+    expires_at: &Bson,
+    queue: Bson,
+    slot: Option<&Slot>,
+) -> Result<Bson> {
     let mut holder = doc! {
         "owner": "$$owner",
         "id": "$$id",
         "token": "$$next",
         "acquiredAt": "$$NOW",
-        "expiresAt": { "$add": ["$$NOW", ttl] },
-        "ttlMs": ttl,
+        "expiresAt": expires_at,
+        "ttlMs": request.ttl.as_millis(),
         "seq": record::signed("seq", request.seq)?,
     };
     if let Some(label) = &request.label {
@@ -113,7 +126,7 @@ pub(super) fn granted(request: &AcquireRequest, queue: Bson, slot: Option<&Slot>
     if let Some(data) = &request.data {
         holder.insert("data", literal(data.as_json()));
     }
-    let purge_at = bson!({ "$add": ["$$NOW", ttl + millis(RETENTION)?] });
+    let purge_at = bson!({ "$add": [expires_at, millis(RETENTION)?] });
     let mut changed = doc! {
         "v": 1_i32,
         "rev": { "$add": [{ "$ifNull": ["$rev", 0_i64] }, 1_i64] },

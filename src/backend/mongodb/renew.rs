@@ -48,7 +48,7 @@ impl MongoBackend {
     }
 }
 
-fn renewed(request: &RenewRequest, seq: u64) -> RenewOutcome {
+pub(super) fn renewed(request: &RenewRequest, seq: u64) -> RenewOutcome {
     RenewOutcome::Renewed(Validity {
         seq,
         valid_for: request.ttl.as_duration(),
@@ -70,7 +70,7 @@ fn newer(request: &RenewRequest, seen: Option<&LockRecord>) -> RenewOutcome {
 }
 
 /// `rules::renew` for a holder that may be renewed; otherwise the document as it is.
-fn pipeline(request: &RenewRequest) -> Result<Vec<Document>> {
+pub(super) fn pipeline(request: &RenewRequest) -> Result<Vec<Document>> {
     let seq = record::signed("seq", request.seq)?;
     let token = record::signed("token", request.token)?;
     let raise = raise(request)?;

@@ -99,7 +99,7 @@ pub(super) fn is_arrival(seen: &Seen, next: &LockRecord) -> bool {
     arrived == *next
 }
 
-fn queue_where(condition: Bson, queue: &str) -> Bson {
+pub(super) fn queue_where(condition: Bson, queue: &str) -> Bson {
     bson!({ "$filter": { "input": queue, "as": "w", "cond": condition } })
 }
 

@@ -13,10 +13,15 @@ pub(super) fn short(tally: &Tally, errors: Vec<Error>, no_effect: bool) -> Error
     let (in_favour, against) = (tally.in_favour(), tally.against());
     let members = tally.members();
     let failed = members - in_favour - against;
+    let needed = tally.majority();
+    let advice = if in_favour < needed {
+        "see that they are reachable, and try again"
+    } else {
+        "but of one token, and before the lease would have been spent: try again, or with a longer ttl"
+    };
     let message = format!(
-        "{in_favour} of {members} members agreed, {against} refused, {failed} failed or did not in time; {} are needed: \
-         see that they are reachable, and try again",
-        tally.majority()
+        "{in_favour} of {members} members agreed, {against} refused, {failed} failed or did not in time; {needed} are \
+         needed: {advice}"
     );
     let transient = errors.iter().any(Error::is_transient);
     let decisive = errors.len() > members - tally.majority();

@@ -12,7 +12,7 @@ use super::{Member, QuorumBackend, merge};
 use crate::backend::{READ_TIMEOUT, SETUP_TIMEOUT};
 use crate::{Holder, Key, LockRecord, Result};
 
-/// How long the slower members are waited for once a majority has answered: when looking, and when setting up.
+/// How long the slower members are waited for once a majority has answered, at least: when looking, and when setting up.
 const GRACE: Duration = Duration::from_millis(200);
 const SETUP_GRACE: Duration = Duration::from_secs(20);
 
@@ -49,7 +49,7 @@ impl QuorumBackend {
         Ok(ended)
     }
 
-    /// The answers of all members, in their order, or of a majority if the others take long.
+    /// The answers of all members, in their order, or of a majority if the others take long: much longer than it did.
     async fn all<T, F>(
         &self,
         limit: Duration,
@@ -60,7 +60,8 @@ impl QuorumBackend {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        let mut end = Instant::now() + limit;
+        let start = Instant::now();
+        let mut end = start + limit;
         let mut asked = JoinSet::new();
         for (number, member) in self.members.iter().enumerate() {
             let asking = ask(Arc::clone(member));
@@ -77,7 +78,8 @@ impl QuorumBackend {
                     answers.push((number, answer));
                     tally.vote(number, Vote::Done);
                     if answers.len() == tally.majority() {
-                        end = end.min(Instant::now() + grace);
+                        let patience = grace.max(start.elapsed() * 4);
+                        end = end.min(Instant::now() + patience);
                     }
                 }
                 Err(error) => {

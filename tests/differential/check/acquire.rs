@@ -42,13 +42,18 @@ pub(in super::super) async fn acquire<D: Database>(
     let plain = matches!(at_once, Verdict::Granted(_))
         && database.is_plain(seen, &request, case.started)
         && !(looks > 0 && evicts);
-    let (queued, expected) = if plain {
+    let hands = database.hands_over(seen, &request, case.started);
+    let (queued, expected) = if hands {
+        (None, beside_the_dead(&case, admitted))
+    } else if plain {
         (None, at_once)
     } else {
         queue(admitted, &request, &time)
     };
     let is_late = rests_on_the_record(&request) && database.creates_late();
-    let created = usize::from(seen.is_none() && (looks > 0 || is_late));
+    // That a lease is gone with its record is looked at twice.
+    let is_gone = request.replaces.is_some();
+    let created = usize::from(seen.is_none() && (looks > 0 || is_late || is_gone));
 
     match (expected, outcome) {
         (Verdict::Granted(next), AcquireOutcome::Granted(grant)) => {
@@ -65,6 +70,10 @@ pub(in super::super) async fn acquire<D: Database>(
             let took_turn = seen.is_some_and(|seen| next.queue.len() < seen.queue.len());
             let was_queued = queued.is_some();
             case.stored(&after, *next)?;
+            if hands {
+                after.cost(1)?;
+                return Ok("handed on");
+            }
             if plain {
                 after.cost(1 + looks)?;
                 return Ok(if took_turn {
@@ -180,6 +189,16 @@ fn without_eviction<D: Database>(
         }
         (verdict, _) => verdict,
     }
+}
+
+/// What is handed on by a server that sees nobody in the queue leaves the dead there.
+fn beside_the_dead<D: Database>(case: &Case<'_, D>, mut verdict: Verdict) -> Verdict {
+    if let (Verdict::Granted(next), Some(seen)) = (&mut verdict, &case.seen)
+        && !case.database.plain_evicts()
+    {
+        next.queue.clone_from(&seen.queue);
+    }
+    verdict
 }
 
 /// The time that the backend decided by, from what it wrote; now, if it wrote nothing.

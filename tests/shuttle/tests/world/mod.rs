@@ -89,6 +89,10 @@ impl Backend for Slow {
         self.0.inspect(key).await
     }
 
+    fn hands_over(&self) -> bool {
+        true
+    }
+
     async fn setup(&self) -> Result<()> {
         Ok(())
     }

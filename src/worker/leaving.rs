@@ -1,0 +1,79 @@
+//! The end of a lease, or of an acquisition that nobody wants any more.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::backend::{Backend, ReleaseOutcome, ReleaseRequest};
+use crate::renewal::Span;
+use crate::time::Clock;
+use crate::wait::Backoff;
+use crate::{Error, ErrorKind, Result};
+
+/// A lease or an acquisition that ends.
+pub(super) struct Leaving {
+    pub(super) request: ReleaseRequest,
+    /// What is left of it.
+    pub(super) left: Duration,
+    /// It may have ended already, by a request whose answer got lost.
+    pub(super) unknown: bool,
+    /// Who waits for it, and whether the lease was lost before.
+    pub(super) done: Option<(oneshot::Sender<Result<()>>, Result<()>)>,
+}
+
+impl Leaving {
+    /// Nobody waits for the end of it.
+    pub(super) fn unnoticed(request: ReleaseRequest) -> Self {
+        Self {
+            request,
+            left: Duration::ZERO,
+            unknown: false,
+            done: None,
+        }
+    }
+
+    pub(super) fn answer(self, result: Result<()>) {
+        match (self.done, result) {
+            (Some((done, before)), result) => drop(done.send(before.and(result))),
+            (None, Err(error)) if error.kind() != ErrorKind::LeaseLost => {
+                tracing::warn!(%error, "release failed, the lock stays until it expires");
+            }
+            (None, _) => {}
+        }
+    }
+
+    /// Releases, trying again for as long as the lease would live, and at least as long as one request may take.
+    pub(super) async fn release(&self, backend: &dyn Backend, clock: &dyn Clock) -> Result<()> {
+        let (request, mut unknown) = (&self.request, self.unknown);
+        let span = Span {
+            from: clock.now(),
+            length: self.left.max(request.timeout),
+        };
+        let mut backoff = Backoff::new();
+        loop {
+            let error = match backend.release(request).await {
+                Ok(ReleaseOutcome::Released) => return Ok(()),
+                // The attempt whose answer got lost was applied. If so, the state that it brought would stand there.
+                Ok(ReleaseOutcome::NotHeld) if unknown && request.state.is_none() => return Ok(()),
+                Ok(ReleaseOutcome::NotHeld) => return Err(not_held(request)),
+                Err(error) => error,
+            };
+            unknown |= error.kind() == ErrorKind::OutcomeUnknown;
+            let left = span.left(clock.now());
+            if !error.is_transient() || left.is_zero() {
+                return Err(error);
+            }
+            tokio::time::sleep(backoff.next(fastrand::f64()).min(left)).await;
+        }
+    }
+}
+
+fn not_held(request: &ReleaseRequest) -> Error {
+    Error::new(
+        ErrorKind::LeaseLost,
+        "the lease was gone before it was released, expired and taken over or released by force: what was done last \
+         may not have been alone",
+    )
+    .with_operation("release")
+    .with_key(&request.key)
+}
