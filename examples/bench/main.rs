@@ -23,6 +23,7 @@ mod memory;
 mod meter;
 mod plot;
 mod raw;
+mod renewals;
 mod report;
 mod server;
 #[path = "../../tests/support/mod.rs"]
@@ -83,6 +84,8 @@ enum Name {
     Holders,
     /// Up to 100,000 keys held by one client
     Keys,
+    /// Up to 10,000 leases that one client renews
+    Renewals,
     /// The first lock of a process, and a process that takes one and ends
     Cold,
     /// What the client takes by itself, without any server
@@ -137,6 +140,7 @@ impl Bench {
             Name::Contention => contention::run(self, report).await,
             Name::Holders => holders::run(self, report).await,
             Name::Keys => keys::run(self, report).await,
+            Name::Renewals => renewals::run(self, report).await,
             Name::Cold => cold::run(self, report).await,
             Name::Memory => Ok(()),
         }

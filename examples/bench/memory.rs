@@ -45,7 +45,7 @@ fn figure(what: &str, value: f64, unit: &'static str) -> Figure {
 }
 
 /// The bytes of this process that are in memory.
-fn resident() -> Result<f64> {
+pub(crate) fn resident() -> Result<f64> {
     let status = fs::read_to_string("/proc/self/status").context("needs Linux")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));

@@ -13,6 +13,8 @@ pub(crate) struct Clock(ClockId);
 impl Clock {
     /// The same for all processes of a machine.
     pub(crate) const WALL: Self = Self(ClockId::CLOCK_MONOTONIC);
+    /// The processor's time that went into this process.
+    pub(crate) const PROCESS: Self = Self(ClockId::CLOCK_PROCESS_CPUTIME_ID);
     /// The processor's time that went into this thread.
     pub(crate) const THREAD: Self = Self(ClockId::CLOCK_THREAD_CPUTIME_ID);
 
