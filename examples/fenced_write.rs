@@ -61,7 +61,8 @@ async fn database() -> Result<Client> {
 /// Prints what happens; the stock in the end, and whether the late write was carried out.
 async fn story() -> Result<(Option<i64>, bool)> {
     let client = database().await?;
-    let locks = LockClient::new(DynamoBackend::new(client.clone(), TABLE));
+    let [locks, others] =
+        [0; 2].map(|_| LockClient::new(DynamoBackend::new(client.clone(), TABLE)));
     locks.setup().await?;
     let ten = item(&client)
         .update_expression("SET stock = :ten")
@@ -83,8 +84,8 @@ async fn story() -> Result<(Option<i64>, bool)> {
     let seen = read(&client, &first).await?.context("fenced")?;
     say("first", &first, "reads", &format!("{seen} in stock"));
 
-    locks.force_release("lock:42").await?;
-    let second = locks.lock("lock:42").acquire().await?;
+    others.force_release("lock:42").await?;
+    let second = others.lock("lock:42").acquire().await?;
     let stock = read(&client, &second).await?.context("fenced")?;
     say("second", &second, "reads", &format!("{stock} in stock"));
     let written = write(&client, &second, stock - 3).await?;
@@ -99,6 +100,7 @@ async fn story() -> Result<(Option<i64>, bool)> {
     second.release().await?;
     drop(first);
     locks.shutdown().await;
+    others.shutdown().await;
     Ok((left, late))
 }
 

@@ -5,12 +5,11 @@ use doclock::{Backend, ErrorKind, Mode, RenewOutcome, RenewRequest};
 use super::*;
 use crate::support::proxy::Proxy;
 use crate::support::raw::http_reply;
+use crate::support::renewals::seqs;
 use crate::support::servers;
 use crate::support::wire::Wire;
 
 const MANY: usize = 60;
-
-type Seqs = Vec<Result<Option<u64>, ErrorKind>>;
 
 /// Leases on as many keys, and a renewal of each.
 async fn many(backend: &DynamoBackend) -> Result<Vec<RenewRequest>> {
@@ -24,20 +23,6 @@ async fn many(backend: &DynamoBackend) -> Result<Vec<RenewRequest>> {
         renewals.push(renewal);
     }
     Ok(renewals)
-}
-
-/// Which attempt of each stands, by its outcome; of one that is lost none, of one that failed what failed.
-async fn seqs(backend: &DynamoBackend, renewals: &[RenewRequest]) -> Seqs {
-    let outcomes = backend.renew_many(renewals).await;
-    assert_eq!(outcomes.len(), renewals.len());
-    let seq = |outcome| match outcome {
-        RenewOutcome::Renewed(validity) => Some(validity.seq),
-        _ => None,
-    };
-    let outcomes = outcomes.into_iter();
-    outcomes
-        .map(|outcome| outcome.map(seq).map_err(|error| error.kind()))
-        .collect()
 }
 
 on_both! {

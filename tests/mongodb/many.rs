@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use doclock::{AcquireRequest, Backend, ErrorKind, Mode, RenewOutcome, RenewRequest};
+use doclock::{AcquireRequest, Backend, ErrorKind, Mode, RenewRequest};
 use futures_util::future::try_join_all;
 use mongodb::bson::{Document, doc};
 
 use super::faults::{ALONE, unconfirmed};
 use super::fixture::{Fixture, request};
+use crate::support::renewals::seqs;
 
 const MANY: usize = 60;
 
@@ -30,20 +31,6 @@ async fn many(locks: &Fixture) -> Result<Vec<RenewRequest>> {
     Ok(requests.iter().zip(&grants).map(renewal).collect())
 }
 
-/// Which attempt of each stands, by its outcome; of one that is lost none, of one that failed what failed.
-async fn seqs(locks: &Fixture, renewals: &[RenewRequest]) -> Vec<Result<Option<u64>, ErrorKind>> {
-    let outcomes = locks.backend.renew_many(renewals).await;
-    assert_eq!(outcomes.len(), renewals.len());
-    let seq = |outcome| match outcome {
-        RenewOutcome::Renewed(validity) => Some(validity.seq),
-        _ => None,
-    };
-    let outcomes = outcomes.into_iter();
-    outcomes
-        .map(|outcome| outcome.map(seq).map_err(|error| error.kind()))
-        .collect()
-}
-
 async fn stands(locks: &Fixture, renewal: &RenewRequest, seq: u64) -> Result<bool> {
     let record = locks.backend.inspect(&renewal.key).await?;
     let holder = record
@@ -56,7 +43,7 @@ async fn stands(locks: &Fixture, renewal: &RenewRequest, seq: u64) -> Result<boo
 async fn all_that_is_due_is_one_command() -> Result<()> {
     let locks = Fixture::new().await?;
     let renewals = many(&locks).await?;
-    assert_eq!(seqs(&locks, &renewals).await, [Ok(Some(2)); MANY]);
+    assert_eq!(seqs(&locks.backend, &renewals).await, [Ok(Some(2)); MANY]);
     assert_eq!(locks.commands.take(), ["update"]);
     for renewal in &renewals {
         assert!(stands(&locks, renewal, 2).await?);
@@ -73,7 +60,7 @@ async fn one_that_is_lost_costs_no_other() -> Result<()> {
     locks.commands.take();
     let mut wanted = [Ok(Some(2)); MANY];
     wanted[41] = Ok(None);
-    assert_eq!(seqs(&locks, &renewals).await, wanted);
+    assert_eq!(seqs(&locks.backend, &renewals).await, wanted);
     assert_eq!(
         locks.commands.take(),
         ["update", "find", "update", "findAndModify"]
@@ -92,7 +79,7 @@ async fn one_that_fails_fails_alone() -> Result<()> {
     let mut wanted = vec![Ok(Some(2)); MANY + 1];
     wanted[7] = Err(ErrorKind::CorruptRecord);
     wanted[MANY] = Err(ErrorKind::CorruptRecord);
-    assert_eq!(seqs(&locks, &renewals).await, wanted);
+    assert_eq!(seqs(&locks.backend, &renewals).await, wanted);
     Ok(())
 }
 
@@ -105,7 +92,7 @@ async fn what_is_not_confirmed_is_unknown_and_may_be_repeated() -> Result<()> {
     for (round, fault) in [(2, unconfirmed("update", &[])), (3, not_primary)] {
         locks.fail(1, fault).await?;
         assert_eq!(
-            seqs(&locks, &renewals).await,
+            seqs(&locks.backend, &renewals).await,
             [Err(ErrorKind::OutcomeUnknown); MANY],
             "{round}"
         );
@@ -113,7 +100,7 @@ async fn what_is_not_confirmed_is_unknown_and_may_be_repeated() -> Result<()> {
             renewal.seq += 1;
         }
         assert_eq!(
-            seqs(&locks, &renewals).await,
+            seqs(&locks.backend, &renewals).await,
             [Ok(Some(round * 2 - 1)); MANY],
             "{round}"
         );
@@ -132,7 +119,7 @@ async fn a_command_that_is_refused_is_taken_apart() -> Result<()> {
     let renewals = many(&locks).await?;
     let fault = doc! { "failCommands": ["update"], "errorCode": 10334 };
     locks.fail(1, fault).await?;
-    assert_eq!(seqs(&locks, &renewals).await, [Ok(Some(2)); MANY]);
+    assert_eq!(seqs(&locks.backend, &renewals).await, [Ok(Some(2)); MANY]);
     let mut wanted = vec!["update", "find"];
     wanted.extend(["update"; MANY]);
     assert_eq!(locks.commands.take(), wanted);
@@ -150,6 +137,6 @@ async fn a_command_has_all_the_time_of_its_requests() -> Result<()> {
     }
     let slow = doc! { "failCommands": ["update"], "blockConnection": true, "blockTimeMS": 2600 };
     locks.fail(1, slow).await?;
-    assert_eq!(seqs(&locks, &renewals).await, [Ok(Some(2)); MANY]);
+    assert_eq!(seqs(&locks.backend, &renewals).await, [Ok(Some(2)); MANY]);
     Ok(())
 }

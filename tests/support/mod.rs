@@ -17,6 +17,7 @@ pub mod process;
 pub mod proxy;
 pub mod raw;
 mod relay;
+pub mod renewals;
 pub mod replica_set;
 pub mod servers;
 mod traffic;

@@ -54,11 +54,10 @@ const MAX_CLOCK_SKEW: Duration = Duration::from_mins(5);
 
 /// Locks in a DynamoDB table: one item per key, in a table of its own or beside other items.
 ///
-/// Free, contended, renewed, released or handed on, a call is one request; a first look at a new key on a cold start, and taking
-/// over from a dead holder, are two. A waiter polls by a read; to join the queue, to refresh its place every two seconds
-/// and to take its turn is one write more each, and to leave is one. A scheduled run is a read, and a write if it is
-/// granted. Time is DynamoDB's own, as its responses' `Date` headers tell it: this machine's clock may
-/// be wrong.
+/// Free, contended, renewed, released or handed on, a call is one request; a first look at a new key on a cold start, and
+/// taking over from a dead holder, are two. A waiter polls by a read; to join the queue, to refresh its place every two
+/// seconds and to take its turn is one write more each, and to leave is one. A scheduled run is a read, and a write if it
+/// is granted. Time is DynamoDB's own, as its responses' `Date` headers tell it: this machine's clock may be wrong.
 ///
 /// Clones share what they learned of DynamoDB's time, and clones are cheap. The SDK's retries are off for the requests
 /// of a lock: they would repeat old times. All contenders must use one region; with a global table in eventual mode,

@@ -98,21 +98,13 @@ impl MongoFence<'_> {
         update: impl Into<UpdateModifications>,
         options: impl Into<Option<UpdateOptions>>,
     ) -> Result<Guarded<UpdateResult>> {
-        let options = options.into();
-        let upserts = options.as_ref().and_then(|options| options.upsert) == Some(true);
+        let options = options.into().unwrap_or_default();
+        let upserts = options.upsert == Some(true);
         let sent = async {
             let update = self.update(update)?;
             let target = Target::new(collection, &filter)
-                .compared_by(
-                    options
-                        .as_ref()
-                        .and_then(|options| options.collation.clone()),
-                )
-                .with(
-                    options
-                        .as_ref()
-                        .and_then(|options| options.let_vars.clone()),
-                )
+                .compared_by(options.collation.clone())
+                .with(options.let_vars.clone())
                 .upserts(upserts)?;
             let guarded = self.filter(filter.clone());
             let send = || {
@@ -141,21 +133,13 @@ impl MongoFence<'_> {
         update: impl Into<UpdateModifications>,
         options: impl Into<Option<FindOneAndUpdateOptions>>,
     ) -> Result<Guarded<Option<T>>> {
-        let options = options.into();
-        let upserts = options.as_ref().and_then(|options| options.upsert) == Some(true);
+        let options = options.into().unwrap_or_default();
+        let upserts = options.upsert == Some(true);
         let sent = async {
             let update = self.update(update)?;
             let target = Target::new(collection, &filter)
-                .compared_by(
-                    options
-                        .as_ref()
-                        .and_then(|options| options.collation.clone()),
-                )
-                .with(
-                    options
-                        .as_ref()
-                        .and_then(|options| options.let_vars.clone()),
-                )
+                .compared_by(options.collation.clone())
+                .with(options.let_vars.clone())
                 .upserts(upserts)?;
             let guarded = self.filter(filter.clone());
             let send = || {
