@@ -165,11 +165,12 @@ fn tell(
     };
     let usage = Usage {
         requests: of(ours, |it| it.usage.requests),
+        writes: of(ours, |it| it.usage.writes),
         write_units: of(ours, |it| it.usage.write_units),
         read_units: of(ours, |it| it.usage.read_units),
     };
-    let requests = |it: &Measured| it.usage.requests;
-    tell("requests for each section", "", requests, Some(usage));
+    let writes = |it: &Measured| it.usage.writes;
+    tell("writes for each section", "", writes, Some(usage));
     tell("sections a second", "/s", |it| it.per_second, None);
     tell("longest wait", "ms", |it| it.longest, None);
     let unfairness = |it: &Measured| it.longest / it.median;
@@ -181,16 +182,16 @@ fn draw(bench: &Bench, report: &mut Report, outcomes: &[((usize, usize), Outcome
         let waiters = processes * tasks;
         for (way, measured) in WAYS.iter().zip(outcome) {
             let curve = format!("{}, {way}", bench.site.kind);
-            let requests = of(measured, |it| it.usage.requests);
+            let writes = of(measured, |it| it.usage.writes);
             let sections = of(measured, |it| it.per_second);
             if *processes == 4 {
                 let x = waiters as f64;
-                report.point("waiters-requests", &curve, (x, requests));
+                report.point("waiters-writes", &curve, (x, writes));
                 report.point("waiters-sections", &curve, (x, sections));
             }
             if waiters == 16 {
                 let x = *processes as f64;
-                report.point("processes-requests", &curve, (x, requests));
+                report.point("processes-writes", &curve, (x, writes));
                 report.point("processes-sections", &curve, (x, sections));
             }
         }

@@ -130,7 +130,7 @@ impl Bench {
         value: f64,
         unit: &'static str,
     ) -> Figure {
-        Figure::new(benchmark, self.site.kind, what, value, unit)
+        Figure::new(benchmark, &self.site.kind, what, value, unit)
     }
 
     async fn run(&self, name: Name, report: &mut Report) -> Result<()> {

@@ -41,7 +41,7 @@ pub(crate) async fn run(quick: bool, report: &mut Report) -> Result<()> {
 }
 
 fn figure(what: &str, value: f64, unit: &'static str) -> Figure {
-    Figure::new(NAME, "none", what, value, unit)
+    Figure::new(NAME, &"none", what, value, unit)
 }
 
 /// The bytes of this process that are in memory.

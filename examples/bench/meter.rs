@@ -1,7 +1,7 @@
 //! What a driver sends, counted at the wire, and what DynamoDB would charge for it.
 
 use std::ops::{Div, Sub};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_sdk_dynamodb::config::interceptors::{
     AfterDeserializationInterceptorContextRef, BeforeSerializationInterceptorContextMut,
@@ -20,6 +20,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Usage {
     pub(crate) requests: f64,
+    /// Of those, that write or try to: no reads, and nothing of a change stream.
+    pub(crate) writes: f64,
     pub(crate) write_units: f64,
     pub(crate) read_units: f64,
 }
@@ -28,6 +30,7 @@ impl Usage {
     pub(crate) fn sum(usages: impl IntoIterator<Item = Self>) -> Self {
         usages.into_iter().fold(Self::default(), |sum, one| Self {
             requests: sum.requests + one.requests,
+            writes: sum.writes + one.writes,
             write_units: sum.write_units + one.write_units,
             read_units: sum.read_units + one.read_units,
         })
@@ -40,6 +43,7 @@ impl Sub for Usage {
     fn sub(self, before: Self) -> Self {
         Self {
             requests: self.requests - before.requests,
+            writes: self.writes - before.writes,
             write_units: self.write_units - before.write_units,
             read_units: self.read_units - before.read_units,
         }
@@ -52,6 +56,7 @@ impl Div<f64> for Usage {
     fn div(self, operations: f64) -> Self {
         Self {
             requests: self.requests / operations,
+            writes: self.writes / operations,
             write_units: self.write_units / operations,
             read_units: self.read_units / operations,
         }
@@ -64,7 +69,7 @@ pub(crate) struct Meter(Arc<Mutex<Usage>>);
 
 impl Meter {
     pub(crate) fn read(&self) -> Usage {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.usage()
     }
 
     pub(crate) fn commands(&self) -> EventHandler<CommandEvent> {
@@ -73,16 +78,26 @@ impl Meter {
             if let CommandEvent::Started(started) = event
                 && started.command_name != "endSessions"
             {
-                meter.add(1.0, 0.0, 0.0);
+                let writes = ["findAndModify", "update"].contains(&&*started.command_name);
+                meter.sent(writes);
             }
         })
     }
 
-    fn add(&self, requests: f64, write_units: f64, read_units: f64) {
-        let mut usage = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        usage.requests += requests;
+    fn sent(&self, writes: bool) {
+        let mut usage = self.usage();
+        usage.requests += 1.0;
+        usage.writes += f64::from(u8::from(writes));
+    }
+
+    fn charged(&self, write_units: f64, read_units: f64) {
+        let mut usage = self.usage();
         usage.write_units += write_units;
         usage.read_units += read_units;
+    }
+
+    fn usage(&self) -> MutexGuard<'_, Usage> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -109,11 +124,13 @@ impl Intercept for Meter {
 
     fn read_before_transmit(
         &self,
-        _: &BeforeTransmitInterceptorContextRef<'_>,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        self.add(1.0, 0.0, 0.0);
+        let target = context.request().headers().get("x-amz-target");
+        let reads = target.is_some_and(|target| target.ends_with(".GetItem"));
+        self.sent(!reads);
         Ok(())
     }
 
@@ -126,13 +143,13 @@ impl Intercept for Meter {
         match context.output_or_error() {
             Ok(output) => {
                 if let Some(update) = output.downcast_ref::<UpdateItemOutput>() {
-                    self.add(0.0, units(update.consumed_capacity()), 0.0);
+                    self.charged(units(update.consumed_capacity()), 0.0);
                 } else if let Some(get) = output.downcast_ref::<GetItemOutput>() {
-                    self.add(0.0, 0.0, units(get.consumed_capacity()));
+                    self.charged(0.0, units(get.consumed_capacity()));
                 }
             }
             // A write whose condition fails is charged as well, by the size of the item; its answer does not say so.
-            Err(_) => self.add(0.0, 1.0, 0.0),
+            Err(_) => self.charged(1.0, 0.0),
         }
         Ok(())
     }

@@ -10,10 +10,10 @@ use serde::Serialize;
 /// Each with its title and axes, both logarithmic.
 pub(crate) const PLOTS: &[(&str, &str, &str, &str)] = &[
     (
-        "waiters-requests",
-        "Requests for each section, by waiters (4 processes)",
+        "waiters-writes",
+        "Writes for each section, by waiters (4 processes)",
         "waiters",
-        "requests",
+        "writes",
     ),
     (
         "waiters-sections",
@@ -22,10 +22,10 @@ pub(crate) const PLOTS: &[(&str, &str, &str, &str)] = &[
         "sections/s",
     ),
     (
-        "processes-requests",
-        "Requests for each section, by processes (16 waiters)",
+        "processes-writes",
+        "Writes for each section, by processes (16 waiters)",
         "processes",
-        "requests",
+        "writes",
     ),
     (
         "processes-sections",

@@ -19,8 +19,8 @@ const PERIOD: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     let leases: u32 = bench.quick_or(1_000, 10_000);
-    let hold = Duration::from_secs(bench.quick_or(20, 600));
-    bench.begin(NAME, leases as usize + usize::try_from(hold.as_secs())?);
+    let span = Duration::from_secs(bench.quick_or(20, 600));
+    bench.begin(NAME, leases as usize + usize::try_from(span.as_secs())?);
     let meter = Meter::default();
     let locks = bench.site.driver(Some(&meter)).await?.locks();
     // Connections and buffers are those of a client without leases too.
@@ -34,7 +34,7 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
         bench.bar.inc(1);
     }
     let (sent, cpu, begin) = (meter.read(), Clock::PROCESS.now()?, Instant::now());
-    let peak = watch(bench, hold).await?;
+    let peak = watch(bench, span).await?;
     let span = begin.elapsed().as_secs_f64();
     let cpu = Clock::PROCESS.now()?.saturating_sub(cpu).as_secs_f64();
     let sent = (meter.read() - sent) / (span / PERIOD.as_secs_f64());
@@ -58,10 +58,10 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
 }
 
 /// The most memory that this process had meanwhile.
-async fn watch(bench: &Bench, hold: Duration) -> Result<f64> {
+async fn watch(bench: &Bench, span: Duration) -> Result<f64> {
     let mut second = interval(Duration::from_secs(1));
     let mut peak: f64 = 0.0;
-    for _ in 0..hold.as_secs() {
+    for _ in 0..span.as_secs() {
         second.tick().await;
         peak = peak.max(resident()?);
         bench.bar.inc(1);

@@ -30,7 +30,7 @@ pub(crate) struct Figure {
 impl Figure {
     pub(crate) fn new(
         benchmark: &'static str,
-        server: impl ToString,
+        server: &impl ToString,
         what: impl Into<String>,
         value: f64,
         unit: &'static str,
@@ -68,7 +68,7 @@ impl Figure {
         }
     }
 
-    fn cells(&self) -> [String; 8] {
+    fn cells(&self) -> [String; COLUMNS] {
         let goal = self.goal.zip(self.ratio).map(|(goal, ratio)| {
             let verdict = if ratio <= goal { "ok" } else { "above goal" };
             format!("≤ {goal}: {verdict}")
@@ -85,14 +85,16 @@ impl Figure {
             cell(self.ratio),
             goal.unwrap_or_default(),
             cell(self.usage.map(|usage| usage.requests)),
+            cell(self.usage.map(|usage| usage.writes)),
             cell(units(|usage| usage.write_units)),
             cell(units(|usage| usage.read_units)),
         ]
     }
 }
 
-const HEAD: [&str; 8] = [
-    "", "server", "figure", "ratio", "goal", "requests", "WCU", "RCU",
+const COLUMNS: usize = 9;
+const HEAD: [&str; COLUMNS] = [
+    "", "server", "figure", "ratio", "goal", "requests", "writes", "WCU", "RCU",
 ];
 
 /// All figures of a run.
@@ -149,7 +151,7 @@ impl Report {
 }
 
 /// Aligned. Columns without a word are left out.
-fn table(rows: &[[String; 8]]) -> String {
+fn table(rows: &[[String; COLUMNS]]) -> String {
     let head = HEAD.map(str::to_owned);
     let used: Vec<usize> = (0..HEAD.len())
         .filter(|column| rows.iter().any(|row| !row[*column].is_empty()))
@@ -158,7 +160,7 @@ fn table(rows: &[[String; 8]]) -> String {
         let cells = rows.iter().chain([&head]).map(|row| &row[column]);
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
-    let line = |row: &[String; 8]| {
+    let line = |row: &[String; COLUMNS]| {
         let cells = used.iter().map(|column| {
             let (cell, width) = (&row[*column], width(*column));
             if *column < 2 {
