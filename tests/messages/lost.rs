@@ -120,12 +120,13 @@ on_every_server! {
 
     async fn a_lease_renews_itself_over_losses(site: Site) {
         let link = Link::to(site).await?;
-        let lock = link.through.lock("k").ttl(Duration::from_secs(2));
+        // The MongoDB driver takes half a second to trust a server again.
+        let lock = link.through.lock("k").ttl(Duration::from_secs(6));
         let lease = lock.acquire().await?;
-        for renewals in [3, 6] {
+        for renewals in [2, 4] {
             link.proxy.drop_replies_of(link.changes(), 1);
             link.proxy.drop_requests_of(link.changes(), 1);
-            poll::until("the lease was renewed", Duration::from_secs(20), || async {
+            poll::until("the lease was renewed", Duration::from_mins(1), || async {
                 let record = link.record("k").await;
                 link.proxy.faults_left() == 0 && record.is_ok_and(|record| record.holders[0].seq > renewals)
             })

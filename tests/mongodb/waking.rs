@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use doclock::{Lease, LockClient, MongoBackend};
-use futures_util::TryStreamExt;
+use futures_util::{TryStreamExt, poll as poll_once};
 use mongodb::bson::{Document, doc};
 use tokio::task::JoinHandle;
 
@@ -151,6 +151,27 @@ async fn a_record_that_somebody_deletes_is_told() -> Result<()> {
     };
     world.is_told("k", delete).await?;
     other.abort();
+    Ok(())
+}
+
+/// From task to task of another client, which is no chance for anybody else.
+#[tokio::test]
+async fn a_lock_that_is_handed_on_is_not_told() -> Result<()> {
+    const TIMES: usize = 16;
+    let world = World::new().await?;
+    let (mut held, waiting) = world.watching("k").await?;
+    for _ in 0..TIMES {
+        let next = world.theirs.lock("k").ttl(LONG).acquire();
+        let mut next = Box::pin(next);
+        assert!(poll_once!(&mut next).is_pending());
+        held.release().await?;
+        held = next.await?;
+    }
+    let sent = world.fixture.commands.take();
+    assert!(count(&sent, "getMore") < TIMES / 2, "it was told: {sent:?}");
+    held.release().await?;
+    waiting.await??.release().await?;
+    world.was_told();
     Ok(())
 }
 

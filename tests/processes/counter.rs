@@ -29,6 +29,7 @@ async fn count(url: &str, key: &str) -> Result<u64> {
 on_every_server! {
     /// Nobody's increment gets lost.
     async fn counts_every_increment(site: Site) {
+        let _alone = site.alone().await;
         let url = site.fresh().await?;
         let start = Instant::now();
         let counted = tokio::time::timeout(BOUND, count(&url, "counter")).await??;

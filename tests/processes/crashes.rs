@@ -90,6 +90,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
 on_every_server! {
     /// A waiting process and one that starts afterwards are granted in time; one that comes late at once.
     async fn a_killed_holders_lock_is_granted_again(site: Site) {
+        let _alone = site.alone().await;
         let url = site.fresh().await?;
         let rounds = (0..ROUNDS).map(|round| crash(site, &url, round));
         let takeovers = try_join_all(rounds).await?;

@@ -12,6 +12,7 @@ on_every_server! {
         if servers::without("faketime") {
             return Ok(());
         }
+        let _alone = site.alone().await;
         let library = install::faketime()?;
         let url = site.fresh().await?;
         let case = |name, offset, keeps_monotonic| {

@@ -57,6 +57,7 @@ async fn notices(paused: &mut Worker) -> Result<()> {
 
 on_every_server! {
     async fn a_stopped_holder_notices_at_once(site: Site) {
+        let _alone = site.alone().await;
         let url = site.fresh().await?;
         let locks = doclock::connect(&url).await?;
         let (mut paused, mut successor) = tokio::try_join!(Worker::start(&url), Worker::start(&url))?;

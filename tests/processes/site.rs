@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use doclock::LeaseId;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::support::servers;
 
@@ -75,6 +76,17 @@ impl Site {
             // That, and the second that a `Date` header is coarse.
             Self::Dynoxide | Self::DynamoDbLocal => Duration::from_millis(1500),
         }
+    }
+
+    /// Until the guard is dropped, no other test of this kind runs on the same server: they would make each other late.
+    pub async fn alone(self) -> MutexGuard<'static, ()> {
+        static SERVERS: [Mutex<()>; 3] = [const { Mutex::const_new(()) }; 3];
+        let server = match self {
+            Self::MongoDb => &SERVERS[0],
+            Self::Dynoxide => &SERVERS[1],
+            Self::DynamoDbLocal => &SERVERS[2],
+        };
+        server.lock().await
     }
 
     /// A new collection or table, ready for locks: its URL.

@@ -163,15 +163,20 @@ async fn open(collection: &Collection<Document>) -> Result<ChangeStream<Document
     Ok(stream.with_type())
 }
 
-/// Only what may matter to a waiter: a grant has a new token, and a release says when.
+/// Only what may matter to a waiter: a grant has a new token, and a release says when. A lock that is handed on within a
+/// client, and so names the lease that it replaces, is nobody else's before and after.
 fn pipeline() -> [Document; 2] {
     let grant = "updateDescription.updatedFields.token";
     let change = "updateDescription.updatedFields.mode";
     let release = "updateDescription.updatedFields.freeAt";
+    let replaced = "updateDescription.updatedFields.closed";
     [
         doc! { "$match": { "$or": [
             { "operationType": { "$in": ["insert", "replace", "delete"] } },
-            { "operationType": "update", grant: { "$exists": true } },
+            { "operationType": "update", grant: { "$exists": true }, "$or": [
+                { replaced: { "$exists": false } },
+                { change: { "$exists": true } },
+            ] },
             { "operationType": "update", release: { "$exists": true } },
         ] } },
         doc! { "$project": {

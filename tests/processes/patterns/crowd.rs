@@ -8,7 +8,7 @@ use doclock::LeaseId;
 use super::loops::{Loop, Until};
 use super::sections::{Kind, Section, check};
 use super::team::Team;
-use super::{alone, longest, median, report, usual_or_full};
+use super::{longest, median, report, usual_or_full};
 use crate::processes::site::{Site, dynamodb_url, mongodb_url, on_every_server};
 use crate::support::proxy::Proxy;
 use crate::support::servers;
@@ -72,7 +72,7 @@ impl Far {
 
 on_every_server! {
     async fn a_fair_crowd_costs_few_requests(site: Site) {
-        let _alone = alone(site).await;
+        let _alone = site.alone().await;
         let far = Far::new(site).await?;
         // In each process; and of how many permits.
         let (loops, limit) = usual_or_full((10, 25), (20, 50));

@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 use super::loops::{Loop, Loops, Until};
 use super::sections::Kind;
 use super::team::Team;
-use super::{Task, alone, done, longest, median, report, tell, usual_or_full};
+use super::{Task, done, longest, median, report, tell, usual_or_full};
 use crate::processes::site::{Site, on_every_server};
 use crate::support::poll;
 
@@ -70,7 +70,7 @@ async fn round(url: &str, key: String) -> Result<Duration> {
 
 on_every_server! {
     async fn a_dead_head_costs_one_claim(site: Site) {
-        let _alone = alone(site).await;
+        let _alone = site.alone().await;
         let url = site.fresh().await?;
         let rounds = usual_or_full(3, 12);
         let rounds = (0..rounds).map(|number| round(&url, format!("dead-{number}")));

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sections::Log;
 use super::team::Team;
-use super::{Task, alone, report, usual_or_full};
+use super::{Task, report, usual_or_full};
 use crate::processes::site::on_every_server;
 use crate::processes::workers::{CLOCK, Worker};
 
@@ -144,7 +144,7 @@ fn check(entries: &[Entry]) -> Result<(usize, usize)> {
 
 on_every_server! {
     async fn a_job_runs_once_in_each_slot(site: Site) {
-        let _alone = alone(site).await;
+        let _alone = site.alone().await;
         let url = site.fresh().await?;
         let mut team = Team::start(&url, 3).await?;
         team.workers[2] = Worker::start_with(&url, &[(CLOCK, "20000")]).await?;

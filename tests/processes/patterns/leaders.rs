@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 
 use super::resource::{Lead, Resource, Write};
 use super::team::Team;
-use super::{Task, alone, longest, median, report, tell, usual_or_full};
+use super::{Task, longest, median, report, tell, usual_or_full};
 use crate::processes::site::on_every_server;
 use crate::processes::workers::Worker;
 
@@ -55,7 +55,7 @@ fn check(attempts: &[Write], stops: &[usize]) -> Result<usize> {
 
 on_every_server! {
     async fn one_leads_at_a_time(site: Site) {
-        let _alone = alone(site).await;
+        let _alone = site.alone().await;
         let url = site.fresh().await?;
         let resource = Resource::start().await?;
         let mut team = Team::start(&url, CANDIDATES).await?;

@@ -10,7 +10,7 @@ use doclock::{LockClient, LockRecord, Timestamp};
 use super::loops::{Loop, Until};
 use super::sections::{Kind, Section, check};
 use super::team::Team;
-use super::{alone, report, usual_or_full};
+use super::{report, usual_or_full};
 use crate::processes::site::on_every_server;
 
 const PROCESSES: usize = 4;
@@ -99,7 +99,7 @@ fn of_kind(sections: &[Section], kind: Kind) -> Vec<Section> {
 
 on_every_server! {
     async fn no_mode_stands_beside_another(site: Site) {
-        let _alone = alone(site).await;
+        let _alone = site.alone().await;
         let url = site.fresh().await?;
         let locks = doclock::connect(&url).await?;
         let mut team = Team::start(&url, PROCESSES).await?;

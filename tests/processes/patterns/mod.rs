@@ -26,7 +26,6 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use doclock::LockClient;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex, MutexGuard};
 
 use super::site::Site;
 use super::workers::{Worker, answer};
@@ -85,17 +84,6 @@ pub async fn done(worker: &mut Worker) -> Result<()> {
     let outcome = worker.answer("do").await?;
     ensure!(outcome == "ok", "{outcome}");
     Ok(())
-}
-
-/// Until the guard is dropped, no other test of this kind runs on the same server: they would make each other late.
-pub async fn alone(site: Site) -> MutexGuard<'static, ()> {
-    static SERVERS: [Mutex<()>; 3] = [const { Mutex::const_new(()) }; 3];
-    let server = match site {
-        Site::MongoDb => &SERVERS[0],
-        Site::Dynoxide => &SERVERS[1],
-        Site::DynamoDbLocal => &SERVERS[2],
-    };
-    server.lock().await
 }
 
 /// How much of it: what the suite can bear, or with `DOCLOCK_TEST_FULL=1` the whole.

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::sections::Log;
 use super::team::Team;
-use super::{Task, alone, done, report, tell, usual_or_full};
+use super::{Task, done, report, tell, usual_or_full};
 use crate::processes::site::on_every_server;
 use crate::processes::workers::Worker;
 
@@ -206,7 +206,7 @@ fn check(ids: usize, told: &[Told], book: &[Attempt]) -> Result<Vec<usize>> {
 
 on_every_server! {
     async fn each_payment_is_made_once_whoever_dies(site: Site) {
-        let _alone = alone(site).await;
+        let _alone = site.alone().await;
         let url = site.fresh().await?;
         let locks = doclock::connect(&url).await?;
         let mut team = Team::start(&url, PROCESSES).await?;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::loops::{Loop, Loops, Until};
 use super::sections::{Kind, Section, passed};
 use super::team::Team;
-use super::{Task, alone, done, report, tell};
+use super::{Task, done, report, tell};
 use crate::processes::site::{Site, on_every_server};
 use crate::support::poll;
 
@@ -117,12 +117,12 @@ async fn in_order(site: Site, kinds: [Kind; WAITERS], name: &str) -> Result<()> 
 
 on_every_server! {
     async fn writers_are_granted_in_order(site: Site) {
-        let _alone = alone(site).await;
+        let _alone = site.alone().await;
         in_order(site, WRITERS, "order, writers").await?;
     }
 
     async fn whoever_excludes_another_is_granted_in_order(site: Site) {
-        let _alone = alone(site).await;
+        let _alone = site.alone().await;
         in_order(site, MIXED, "order, modes mixed").await?;
     }
 }

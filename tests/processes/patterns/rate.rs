@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sections::{Log, monotonic};
 use super::team::Team;
-use super::{Task, alone, report, usual_or_full};
+use super::{Task, report, usual_or_full};
 use crate::processes::site::on_every_server;
 
 const LIMIT: u32 = 4;
@@ -58,7 +58,7 @@ fn gaps(mut starts: Vec<Duration>) -> Vec<Duration> {
 
 on_every_server! {
     async fn no_window_has_more_calls_than_the_limit(site: Site) {
-        let _alone = alone(site).await;
+        let _alone = site.alone().await;
         let url = site.fresh().await?;
         let mut team = Team::start(&url, PROCESSES).await?;
         let span = usual_or_full(Duration::from_secs(10), Duration::from_mins(1));

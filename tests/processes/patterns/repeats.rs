@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::jobs::{Entry, Outcome, note};
 use super::sections::{Log, read};
 use super::team::Team;
-use super::{Task, alone, report, tell};
+use super::{Task, report, tell};
 use crate::processes::site::on_every_server;
 use crate::processes::workers::Worker;
 use crate::support::poll;
@@ -125,7 +125,7 @@ impl Day<'_> {
 
 on_every_server! {
     async fn a_run_that_failed_or_died_is_repeated_if_so_wished(site: Site) {
-        let _alone = alone(site).await;
+        let _alone = site.alone().await;
         let url = site.fresh().await?;
         let mut team = Team::start(&url, 3).await?;
         // Its slot does not end while the test runs.

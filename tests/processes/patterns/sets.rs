@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sections::{Kind, Log, Section, check, monotonic};
 use super::team::Team;
-use super::{Task, alone, longest, median, report, usual_or_full};
+use super::{Task, longest, median, report, usual_or_full};
 use crate::processes::site::on_every_server;
 
 const KEYS: [&str; 3] = ["a", "b", "c"];
@@ -55,7 +55,7 @@ impl Sets {
 
 on_every_server! {
     async fn sets_in_any_order_never_deadlock(site: Site) {
-        let _alone = alone(site).await;
+        let _alone = site.alone().await;
         let url = site.fresh().await?;
         let locks = doclock::connect(&url).await?;
         let mut team = Team::start(&url, 2).await?;

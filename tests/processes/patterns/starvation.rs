@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::loops::{Loop, Loops, Until};
 use super::sections::{Kind, Log, Section, check};
 use super::team::Team;
-use super::{Task, alone, longest, median, report, usual_or_full};
+use super::{Task, longest, median, report, usual_or_full};
 use crate::processes::site::{Site, on_every_server};
 
 /// Long enough that the polls of who waits make little of it, and so short that two cores bear a stream of them.
@@ -53,7 +53,7 @@ impl Stream {
 
 /// How long the longest of the stream held, and how long each of the others waited.
 async fn starve(site: Site, stream: Kind, other: Kind) -> Result<()> {
-    let _alone = alone(site).await;
+    let _alone = site.alone().await;
     let mut team = Team::start(&site.fresh().await?, 3).await?;
     // Of both processes together one comes every 80 ms, or every 10.
     let every = Duration::from_millis(usual_or_full(160, 20));

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::loops::{Loop, Until};
 use super::sections::{Kind, Section, check};
 use super::team::Team;
-use super::{alone, longest, median, report, usual_or_full};
+use super::{longest, median, report, usual_or_full};
 use crate::processes::site::on_every_server;
 
 const PROCESSES: usize = 4;
@@ -47,7 +47,7 @@ fn passed(sections: &[Section]) -> usize {
 
 on_every_server! {
     async fn no_fair_wait_is_longer_than_two_rounds(site: Site) {
-        let _alone = alone(site).await;
+        let _alone = site.alone().await;
         let url = site.fresh().await?;
         let fair = sections(&url, "fair", true).await?;
         let passed = passed(&fair);

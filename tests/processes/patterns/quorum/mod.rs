@@ -15,7 +15,7 @@ use futures_util::future::try_join_all;
 
 use super::sections::{Kind, Section, monotonic};
 use super::team::Team;
-use super::{Task, alone, done, report, tell, usual_or_full};
+use super::{Task, done, report, tell, usual_or_full};
 use crate::processes::site::Site;
 use crate::processes::workers::Worker;
 use crate::support::mongod::Standalone;
@@ -170,7 +170,7 @@ async fn any_two_of_five_members_may_be_away() -> Result<()> {
     if servers::without("mongodb") {
         return Ok(());
     }
-    let _alone = alone(Site::MongoDb).await;
+    let _alone = Site::MongoDb.alone().await;
     let members = try_join_all((0..MEMBERS).map(|_| Standalone::start())).await?;
     let urls: Vec<String> = members
         .iter()
