@@ -45,7 +45,8 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     for (hold, rounds) in holds {
         // All at once, with a key for each: whatever else goes on meets them all.
         let passes = try_join_all(WAYS.map(|way| pass(bench, &driver, way, hold, rounds)));
-        let (trip, passes) = tokio::try_join!(round_trip(&by_hand), passes)?;
+        let trip = round_trip(&by_hand, hold.mul_f64(rounds as f64));
+        let (trip, passes) = tokio::try_join!(trip, passes)?;
         for (way, passes) in WAYS.into_iter().zip(passes) {
             let took = median(passes.iter().map(|pass| pass.took));
             let usage = Usage::sum(passes.iter().map(|pass| pass.usage)) / passes.len() as f64;
@@ -59,17 +60,18 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Of the least write, in milliseconds.
-async fn round_trip(by_hand: &ByHand) -> Result<f64> {
+/// Of the least write, in milliseconds: of a server that is as idle as the hand-overs find it.
+async fn round_trip(by_hand: &ByHand, span: Duration) -> Result<f64> {
+    const TRIPS: u32 = 50;
     let mut times = Times::new()?;
-    for _ in 0..50 {
+    for _ in 0..TRIPS {
         let owner = Uuid::new_v4().to_string();
         let taken = times
             .time(Clock::WALL, by_hand.take("trip", &owner))
             .await?;
         ensure!(taken, "held by another");
         by_hand.give_back("trip", &owner).await?;
-        sleep(Duration::from_millis(20)).await;
+        sleep(span / TRIPS).await;
     }
     Ok(times.quantile(0.5))
 }
