@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use doclock::{AcquireRequest, Backend, ErrorKind, Mode, RenewRequest};
+use doclock::{AcquireRequest, Backend, ErrorKind, LeaseId, Mode, RenewRequest};
 use futures_util::future::try_join_all;
 use mongodb::bson::{Document, doc};
 
@@ -138,5 +138,22 @@ async fn a_command_has_all_the_time_of_its_requests() -> Result<()> {
     let slow = doc! { "failCommands": ["update"], "blockConnection": true, "blockTimeMS": 2600 };
     locks.fail(1, slow).await?;
     assert_eq!(seqs(&locks.backend, &renewals).await, [Ok(Some(2)); MANY]);
+    Ok(())
+}
+
+/// The values of each stand beside an expression that all share.
+#[tokio::test]
+async fn an_id_that_looks_like_an_expression_is_only_a_name() -> Result<()> {
+    let locks = Fixture::new().await?;
+    let mut renewals = Vec::new();
+    for id in ["$$ROOT", "$mode", "$$id", "{\"$eq\": [1, 1]}"] {
+        let mut request = request(id, Mode::Exclusive);
+        request.id = LeaseId::new(id)?;
+        let grant = locks.granted(&request).await?;
+        renewals.push(RenewRequest::new(&request, grant.token, 2));
+    }
+    locks.commands.take();
+    assert_eq!(seqs(&locks.backend, &renewals).await, [Ok(Some(2)); 4]);
+    assert_eq!(locks.commands.take(), ["update"]);
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! The driver neither retries nor checks what it sends by `run_command`: whatever the answer does not say of a renewal
 //! beyond doubt is found out by a look, and else by a renewal of its own.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
@@ -19,12 +20,12 @@ use tokio::time::Instant;
 
 use super::error::{self, Access};
 use super::list::primary;
-use super::renew::{pipeline, renewed};
+use super::renew::{Shape, renewed, shared, values};
 use super::{MongoBackend, write};
 use crate::backend::{
     Backend, RenewOutcome, RenewRequest, fail_all, hurried, left, shortest, within,
 };
-use crate::{Error, ErrorKind, LeaseId, Result};
+use crate::{Error, ErrorKind, Key, LeaseId, Result};
 
 /// How many statements a command has. One takes the server some 0.1 ms and the wire some 5 KB: the first of so many does
 /// not wait long for the last, and all stay far below the 16 MB of a command; while its round trip and its wait for a
@@ -89,9 +90,9 @@ impl MongoBackend {
 
     async fn update_all(&self, requests: &[RenewRequest], timeout: Duration) -> Result<Told> {
         // As bytes at once: in memory, documents take many times as much.
-        let mut statements = RawArrayBuf::new();
+        let (mut statements, mut pipelines) = (RawArrayBuf::new(), HashMap::new());
         for request in requests {
-            statements.push(self.statement(request)?);
+            statements.push(self.statement(request, &mut pipelines)?);
         }
         let wait = write::majority(timeout).w_timeout.unwrap_or_default();
         let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX).max(1);
@@ -107,14 +108,31 @@ impl MongoBackend {
         told(reply, requests.len())
     }
 
-    fn statement(&self, request: &RenewRequest) -> Result<RawDocumentBuf> {
-        let statement = doc! {
-            "q": self.place.filter(&request.key),
-            "u": self.place.moved(&request.key, pipeline(request)?),
-            "collation": { "locale": "simple" },
+    /// Nearly all of it is the same for most requests, and built only once.
+    fn statement<'a>(
+        &self,
+        request: &'a RenewRequest,
+        pipelines: &mut HashMap<(Shape, Option<&'a Key>), RawArrayBuf>,
+    ) -> Result<RawDocumentBuf> {
+        let shape = Shape::of(request);
+        // In a field it names the key.
+        let key = self.place.is_field().then_some(&request.key);
+        let pipeline = match pipelines.entry((shape, key)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let mut pipeline = RawArrayBuf::new();
+                for stage in self.place.moved(&request.key, shared(shape)?) {
+                    pipeline.push(raw(&stage)?);
+                }
+                unknown.insert(pipeline)
+            }
         };
-        RawDocumentBuf::try_from(&statement)
-            .map_err(|error| Error::new(ErrorKind::InvalidInput, error.to_string()))
+        Ok(rawdoc! {
+            "q": raw(&self.place.filter(&request.key))?,
+            "u": pipeline.clone(),
+            "c": raw(&values(request)?)?,
+            "collation": { "locale": "simple" },
+        })
     }
 
     fn filter(&self, request: &RenewRequest) -> Bson {
@@ -189,6 +207,11 @@ fn unless_transient<T: Default>(told: Result<T>) -> Result<T> {
         Err(error) if !error.is_transient() => Ok(T::default()),
         told => told,
     }
+}
+
+fn raw(document: &Document) -> Result<RawDocumentBuf> {
+    RawDocumentBuf::try_from(document)
+        .map_err(|error| Error::new(ErrorKind::InvalidInput, error.to_string()))
 }
 
 /// In the words that all versions of the driver's `bson` know.

@@ -4,7 +4,7 @@ use mongodb::bson::{Document, bson, doc};
 
 use super::decide::Decision;
 use super::error::{self, Access};
-use super::pipeline::millis;
+use super::pipeline::{millis, replace_with};
 use super::record::{self, date};
 use super::shape::{self, all, literal};
 use super::{MongoBackend, write};
@@ -97,7 +97,8 @@ fn pipeline(request: &ReleaseRequest) -> Result<Vec<Document>> {
     let mut tests = vec![concerned];
     tests.extend(shape::well_formed());
     let decision = bson!({ "$cond": [all(tests), changed, "$$ROOT"] });
-    Ok(write::with_mine(request.id.as_str(), &decision))
+    let vars = doc! { "id": literal(request.id.as_str()) };
+    Ok(replace_with(vars, write::with_mine(decision)))
 }
 
 /// `rules::linger`, with the order of fields that a written record has.

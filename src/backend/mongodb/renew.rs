@@ -4,7 +4,7 @@ use mongodb::bson::{Bson, DateTime, Document, bson, doc};
 
 use super::decide::Decision;
 use super::error::{self, Access};
-use super::pipeline::millis;
+use super::pipeline::{millis, replace_with};
 use super::shape::{self, all};
 use super::{MongoBackend, record, write};
 use crate::backend::store::whole_ttl;
@@ -69,56 +69,98 @@ fn newer(request: &RenewRequest, seen: Option<&LockRecord>) -> RenewOutcome {
     }
 }
 
-/// `rules::renew` for a holder that may be renewed; otherwise the document as it is.
-pub(super) fn pipeline(request: &RenewRequest) -> Result<Vec<Document>> {
-    let seq = record::signed("seq", request.seq)?;
-    let token = record::signed("token", request.token)?;
-    let raise = raise(request)?;
-    let newer = if raise.is_some() { "$lte" } else { "$lt" };
-    let mut tests = vec![
-        // First: what is missing is less than anything, but equal to nothing.
-        bson!({ "$eq": ["$$mine.token", token] }),
-        bson!({ newer: ["$$mine.seq", seq] }),
-        bson!({ "$lt": ["$$mine.expiresAt", DateTime::from_millis(FAR)] }),
-        bson!({ "$eq": ["$mode", request.mode.name()] }),
-    ];
-    if request.mode == Mode::Exclusive {
-        tests.push(bson!({ "$eq": ["$token", token] }));
+/// What there is to do; all the rest are [values](values).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Shape {
+    exclusive: bool,
+    restamps: bool,
+    raises: bool,
+}
+
+impl Shape {
+    pub(super) fn of(request: &RenewRequest) -> Self {
+        Self {
+            exclusive: request.mode == Mode::Exclusive,
+            restamps: request.restamp,
+            raises: raise(request).is_some(),
+        }
     }
-    tests.extend(raise.map(|raise| bson!({ "$lt": ["$token", raise] })));
-    tests.extend(shape::well_formed());
-    let decision = bson!({ "$cond": [all(tests), changed(request, seq, raise)?, "$$ROOT"] });
-    Ok(write::with_mine(request.id.as_str(), &decision))
 }
 
 /// What the token shall become, if that is more than it was.
-fn raise(request: &RenewRequest) -> Result<Option<i64>> {
-    let raise = request.raise_token.filter(|raise| *raise > request.token);
-    raise
-        .map(|raise| record::signed("token", raise))
-        .transpose()
+fn raise(request: &RenewRequest) -> Option<u64> {
+    request.raise_token.filter(|raise| *raise > request.token)
 }
 
-fn changed(request: &RenewRequest, seq: i64, raise: Option<i64>) -> Result<Bson> {
-    let mut renewed = doc! { "ttlMs": "$$ttl", "expiresAt": "$$until", "seq": seq };
-    if request.restamp {
+/// `rules::renew` for a holder that may be renewed; otherwise the document as it is.
+fn pipeline(request: &RenewRequest) -> Result<Vec<Document>> {
+    let values = values(request)?.into_iter();
+    let vars = values.map(|(name, value)| (name, bson!({ "$literal": value })));
+    Ok(replace_with(vars.collect(), renewal(Shape::of(request))?))
+}
+
+/// The same for any request of a shape, where its [values](values) are known by their names.
+pub(super) fn shared(shape: Shape) -> Result<Vec<Document>> {
+    Ok(vec![doc! { "$replaceWith": renewal(shape)? }])
+}
+
+/// By the names that they have in the expression.
+pub(super) fn values(request: &RenewRequest) -> Result<Document> {
+    let mut values = doc! {
+        "id": request.id.as_str(),
+        "granted": record::signed("token", request.token)?,
+        "seq": record::signed("seq", request.seq)?,
+        "asked": request.ttl.as_millis(),
+        "mode": request.mode.name(),
+    };
+    if let Some(raise) = raise(request) {
+        values.insert("raised", record::signed("token", raise)?);
+    }
+    Ok(values)
+}
+
+fn renewal(shape: Shape) -> Result<Bson> {
+    let newer = if shape.raises { "$lte" } else { "$lt" };
+    let mut tests = vec![
+        // First: what is missing is less than anything, but equal to nothing.
+        bson!({ "$eq": ["$$mine.token", "$$granted"] }),
+        bson!({ newer: ["$$mine.seq", "$$seq"] }),
+        bson!({ "$lt": ["$$mine.expiresAt", DateTime::from_millis(FAR)] }),
+        bson!({ "$eq": ["$mode", "$$mode"] }),
+    ];
+    if shape.exclusive {
+        tests.push(bson!({ "$eq": ["$token", "$$granted"] }));
+    }
+    if shape.raises {
+        tests.push(bson!({ "$lt": ["$token", "$$raised"] }));
+    }
+    tests.extend(shape::well_formed());
+    let decision = bson!({ "$cond": [all(tests), changed(shape)?, "$$ROOT"] });
+    Ok(write::with_mine(decision))
+}
+
+fn changed(shape: Shape) -> Result<Bson> {
+    let mut renewed = doc! { "ttlMs": "$$ttl", "expiresAt": "$$until", "seq": "$$seq" };
+    if shape.restamps {
         renewed.insert("acquiredAt", "$$NOW");
     }
-    renewed.extend(raise.map(|raise| ("token".to_owned(), raise.into())));
     let is_mine = bson!({ "$eq": ["$$h.id", "$$id"] });
-    let holders = bson!({ "$map": { "input": "$holders", "as": "h", "in": {
-        "$cond": [is_mine, { "$mergeObjects": ["$$h", renewed] }, "$$h"],
-    } } });
     let purge_at = bson!({ "$add": ["$$until", millis(RETENTION)?] });
     let mut written = doc! {
         "rev": { "$add": ["$rev", 1_i64] },
-        "holders": holders,
         "purgeAt": { "$ifNull": ["$pinned", purge_at] },
     };
-    written.extend(raise.map(|raise| ("token".to_owned(), raise.into())));
+    if shape.raises {
+        renewed.insert("token", "$$raised");
+        written.insert("token", "$$raised");
+    }
+    let renewed = bson!({ "$mergeObjects": ["$$h", renewed] });
+    let holder = bson!({ "$cond": [is_mine, renewed, "$$h"] });
+    let holders = bson!({ "$map": { "input": "$holders", "as": "h", "in": holder } });
+    written.insert("holders", holders);
     let written = bson!({ "$mergeObjects": ["$$ROOT", written] });
     let until = bson!({ "$max": ["$$mine.expiresAt", { "$add": ["$$NOW", "$$ttl"] }] });
     let written = bson!({ "$let": { "vars": { "until": until }, "in": written } });
-    let ttl = bson!({ "$max": ["$$mine.ttlMs", request.ttl.as_millis()] });
+    let ttl = bson!({ "$max": ["$$mine.ttlMs", "$$asked"] });
     Ok(bson!({ "$let": { "vars": { "ttl": ttl }, "in": written } }))
 }

@@ -6,7 +6,6 @@ use mongodb::bson::{Bson, Document, bson, doc};
 use mongodb::error::Error;
 use mongodb::options::{Acknowledgment, Collation, ReturnDocument, WriteConcern};
 
-use super::shape::literal;
 use super::{MongoBackend, record};
 use crate::time::Timestamp;
 use crate::{Key, LockRecord, Result};
@@ -150,20 +149,15 @@ pub(super) fn swap(
     Ok((pipeline, upsert))
 }
 
-/// A pipeline that replaces the document by `decision`. There, `$$id` is this acquisition, and `$$mine` its holder or
-/// missing.
-pub(super) fn with_mine(id: &str, decision: &Bson) -> Vec<Document> {
+/// An expression in which `$$mine` is the holder whose acquisition is `$$id`, or missing.
+pub(super) fn with_mine(decision: Bson) -> Bson {
     let mine = bson!({ "$first": { "$filter": {
         // Before anything is known of the document.
         "input": { "$cond": [{ "$isArray": "$holders" }, "$holders", []] },
         "as": "h",
         "cond": { "$eq": ["$$h.id", "$$id"] },
     } } });
-    let decided = bson!({ "$let": { "vars": { "mine": mine }, "in": decision } });
-    vec![doc! { "$replaceWith": { "$let": {
-        "vars": { "id": literal(id) },
-        "in": decided,
-    } } }]
+    bson!({ "$let": { "vars": { "mine": mine }, "in": decision } })
 }
 
 /// There is nothing under this key, or nothing but the key.
