@@ -97,7 +97,7 @@ fn pipeline(request: &ReleaseRequest) -> Result<Vec<Document>> {
     let mut tests = vec![concerned];
     tests.extend(shape::well_formed());
     let decision = bson!({ "$cond": [all(tests), changed, "$$ROOT"] });
-    Ok(write::with_mine(request.id.as_str(), &decision))
+    Ok(write::with_mine(request.id.as_str(), decision))
 }
 
 /// `rules::linger`, with the order of fields that a written record has.

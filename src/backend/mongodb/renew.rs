@@ -88,7 +88,7 @@ pub(super) fn pipeline(request: &RenewRequest) -> Result<Vec<Document>> {
     tests.extend(raise.map(|raise| bson!({ "$lt": ["$token", raise] })));
     tests.extend(shape::well_formed());
     let decision = bson!({ "$cond": [all(tests), changed(request, seq, raise)?, "$$ROOT"] });
-    Ok(write::with_mine(request.id.as_str(), &decision))
+    Ok(write::with_mine(request.id.as_str(), decision))
 }
 
 /// What the token shall become, if that is more than it was.

@@ -152,7 +152,7 @@ pub(super) fn swap(
 
 /// A pipeline that replaces the document by `decision`. There, `$$id` is this acquisition, and `$$mine` its holder or
 /// missing.
-pub(super) fn with_mine(id: &str, decision: &Bson) -> Vec<Document> {
+pub(super) fn with_mine(id: &str, decision: Bson) -> Vec<Document> {
     let mine = bson!({ "$first": { "$filter": {
         // Before anything is known of the document.
         "input": { "$cond": [{ "$isArray": "$holders" }, "$holders", []] },
