@@ -237,25 +237,40 @@ impl Expression {
     /// Every name that the texts mention, and no other: the server refuses one that is not used.
     pub(super) fn all_names(&self) -> HashMap<String, String> {
         let bind = |word: &str| self.names.get(word).cloned().unwrap_or_else(|| word.into());
-        self.mentioned('#')
-            .map(|word| (format!("#{word}"), bind(word)))
-            .collect()
+        let mut names = HashMap::with_capacity(32);
+        for (placeholder, word) in self.mentioned('#') {
+            // Most are mentioned again and again.
+            if !names.contains_key(placeholder) {
+                names.insert(placeholder.to_owned(), bind(word));
+            }
+        }
+        names
     }
 
     /// Every value that the texts mention, and no other.
     pub(super) fn all_values(&self) -> HashMap<String, AttributeValue> {
         let bind = |word: &str| self.values.get(word).cloned().or_else(|| constant(word));
-        self.mentioned(':')
-            .filter_map(|word| Some((format!(":{word}"), bind(word)?)))
-            .collect()
+        let mut values = HashMap::with_capacity(32);
+        for (placeholder, word) in self.mentioned(':') {
+            if !values.contains_key(placeholder)
+                && let Some(value) = bind(word)
+            {
+                values.insert(placeholder.to_owned(), value);
+            }
+        }
+        values
     }
 
-    fn mentioned(&self, sigil: char) -> impl Iterator<Item = &str> {
+    /// The placeholders of one kind, each with its sigil and without.
+    fn mentioned(&self, sigil: char) -> impl Iterator<Item = (&str, &str)> {
         let texts = [self.update.as_str(), self.condition.as_str()];
         texts.into_iter().flat_map(move |text| {
-            text.split(sigil).skip(1).map(|rest| {
-                let end = rest.find(|c: char| c != '_' && !c.is_ascii_alphanumeric());
-                rest.get(..end.unwrap_or(rest.len())).unwrap_or(rest)
+            text.match_indices(sigil).filter_map(move |(at, sigil)| {
+                let rest = text.get(at..)?;
+                let word = rest.strip_prefix(sigil)?;
+                let end = word.find(|c: char| c != '_' && !c.is_ascii_alphanumeric());
+                let end = end.unwrap_or(word.len());
+                Some((rest.get(..sigil.len() + end)?, word.get(..end)?))
             })
         })
     }

@@ -18,15 +18,6 @@ const ATTEMPTS: usize = 4;
 #[async_trait]
 impl Store for MongoBackend {
     async fn try_acquire(&self, request: &AcquireRequest) -> Result<Written> {
-        let pipeline = if let Some(replaced) = request.takes_over() {
-            handing::handing(request, replaced, self.skew)?
-        } else if request.replaces.is_some() {
-            write::unchanged()
-        } else if request.queued {
-            turn::turn(request, self.skew)?
-        } else {
-            pipeline::newcomer(request, self.skew)?
-        };
         // It may be refused where there is no record, and an upsert would leave an empty document.
         let recurs = request.slot.is_some_and(Slot::recurs);
         let upsert = if recurs || request.replaces.is_some() {
@@ -36,9 +27,9 @@ impl Store for MongoBackend {
         };
         let mut duplicates = 0;
         for _ in 0..ATTEMPTS {
-            let update = pipeline.clone();
+            let pipeline = self.first_try(request)?;
             let written = self
-                .find_and_modify(&request.key, update, upsert, request.timeout)
+                .find_and_modify(&request.key, pipeline, upsert, request.timeout)
                 .await;
             match written {
                 Ok(Some(answer)) => {
@@ -128,6 +119,19 @@ impl Store for MongoBackend {
 }
 
 impl MongoBackend {
+    /// What the server decides by itself.
+    fn first_try(&self, request: &AcquireRequest) -> Result<Vec<Document>> {
+        if let Some(replaced) = request.takes_over() {
+            handing::handing(request, replaced, self.skew)
+        } else if request.replaces.is_some() {
+            Ok(write::unchanged())
+        } else if request.queued {
+            turn::turn(request, self.skew)
+        } else {
+            pipeline::newcomer(request, self.skew)
+        }
+    }
+
     /// Sends what does not need the record to be the one that was seen, or [`swap`](Store::swap)s where the server
     /// leaves that one alone.
     async fn commute(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mongodb::bson::{Document, bson, doc};
 
-use super::pipeline::{array, earliest, expiry, granted_until, parties, plausible, replace_with};
+use super::pipeline::{array, bounds, expiry, granted_until, parties, replace_with};
 use super::shape::{self, all, literal};
 use super::turn::queue_where;
 use crate::backend::AcquireRequest;
@@ -31,9 +31,7 @@ pub(super) fn handing(
         // One that has expired is no holder's, and waits for its turn like anybody.
         bson!({ "$or": [{ "$gt": ["$$old.expiresAt", "$$earliest"] }, { "$eq": ["$$queue", []] }] }),
     ];
-    tests.extend(shape::header());
-    tests.push(shape::holders("$holders", Some(plausible(skew)?)));
-    tests.push(shape::waiters(Some(plausible(skew)?)));
+    tests.extend(shape::plausible_whole());
 
     let until = bson!({ "$max": [expiry(request), "$$old.expiresAt"] });
     let waiting = queue_where(bson!({ "$gt": ["$$w.expiresAt", "$$earliest"] }), "$$queue");
@@ -46,6 +44,6 @@ pub(super) fn handing(
     let mut vars = parties(request);
     vars.insert("replaced", literal(replaced.as_str()));
     vars.insert("queue", array("$queue"));
-    vars.insert("earliest", earliest(skew)?);
+    vars.extend(bounds(skew)?);
     Ok(replace_with(vars, decision))
 }

@@ -24,15 +24,14 @@ pub(super) fn newcomer(request: &AcquireRequest, skew: Duration) -> Result<Vec<D
         bson!({ "$eq": ["$queue", { "$literal": [] }] }),
     ];
     tests.extend(not_settled());
-    tests.extend(shape::header());
-    tests.push(shape::holders("$holders", Some(plausible(skew)?)));
+    tests.extend(shape::plausible_but_queue());
     let may = bson!({ "$or": [write::absent(&request.key), all(tests)] });
     let may = Slot::guard(slot.as_ref(), may);
     let granted = granted(request, bson!([]), slot.as_ref())?;
     let decision = bson!({ "$cond": [may, granted, "$$ROOT"] });
     let decision = bson!({ "$let": { "vars": { "live": live() }, "in": decision } });
     let mut vars = parties(request);
-    vars.insert("earliest", earliest(skew)?);
+    vars.extend(bounds(skew)?);
     vars.extend(slot.map(|slot| ("slot".to_owned(), slot.start)));
     Ok(replace_with(vars, decision))
 }
@@ -56,9 +55,13 @@ pub(super) fn array(path: &str) -> Bson {
     bson!({ "$cond": [{ "$isArray": path }, path, []] })
 }
 
-/// What expiries are compared with.
-pub(super) fn earliest(skew: Duration) -> Result<Bson> {
-    Ok(bson!({ "$subtract": ["$$NOW", millis(skew)?] }))
+/// `$$earliest` and `$$latest`: between them lies every server's time.
+pub(super) fn bounds(skew: Duration) -> Result<Document> {
+    let skew = millis(skew)?;
+    Ok(doc! {
+        "earliest": { "$subtract": ["$$NOW", skew] },
+        "latest": { "$add": ["$$NOW", skew] },
+    })
 }
 
 /// The holders that count.
@@ -73,12 +76,6 @@ pub(super) fn not_settled() -> [Bson; 3] {
         bson!({ "$not": [{ "$in": ["$$id", "$$all.id"] }] }),
         bson!({ "$not": [{ "$in": ["$$owner", "$$all.owner"] }] }),
     ]
-}
-
-/// Of an element `$$h`: its expiry is not too late to be true.
-pub(super) fn plausible(skew: Duration) -> Result<Bson> {
-    let bound = bson!({ "$add": ["$$NOW", millis(skew)?, "$$h.ttlMs"] });
-    Ok(bson!({ "$lte": ["$$h.expiresAt", bound] }))
 }
 
 /// Whether the holders that count leave room for one more of this mode.

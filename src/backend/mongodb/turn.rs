@@ -5,7 +5,7 @@ use std::time::Duration;
 use mongodb::bson::{Bson, Document, bson, doc};
 
 use super::pipeline::{
-    array, earliest, granted, live, millis, not_settled, parties, plausible, replace_with, room,
+    array, bounds, granted, live, millis, not_settled, parties, replace_with, room,
 };
 use super::shape::{self, all};
 use super::slot::Slot;
@@ -27,9 +27,7 @@ pub(super) fn turn(request: &AcquireRequest, skew: Duration) -> Result<Vec<Docum
     let mut tests = vec![bson!({ "$or": ["$$turn", due(request)?] })];
     tests.extend(not_settled());
     tests.push(bson!({ "$eq": [{ "$ifNull": ["$$mine.id", "$$id"] }, "$$id"] }));
-    tests.extend(shape::header());
-    tests.push(shape::holders("$holders", Some(plausible(skew)?)));
-    tests.push(shape::waiters(Some(plausible(skew)?)));
+    tests.extend(shape::plausible_whole());
     let may = bson!({ "$or": [&absent, all(tests)] });
     let may = Slot::guard(slot.as_ref(), may);
     let others = queue_where(bson!({ "$ne": ["$$w.owner", "$$owner"] }), "$$waiting");
@@ -39,7 +37,7 @@ pub(super) fn turn(request: &AcquireRequest, skew: Duration) -> Result<Vec<Docum
 
     let mut parties = parties(request);
     parties.insert("queue", array("$queue"));
-    parties.insert("earliest", earliest(skew)?);
+    parties.extend(bounds(skew)?);
     parties.extend(slot.map(|slot| ("slot".to_owned(), slot.start)));
     // Mine as well if it is late: nobody took the place, and who comes back keeps it.
     let waits = bson!({ "$or": [
