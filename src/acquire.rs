@@ -307,13 +307,13 @@ impl<'a> Acquisition<'a> {
     /// Who is passed again and again, and not told when to ask, asks in the order of arrival from now on.
     fn lose_patience(&mut self) {
         let is_told = self.wake.as_ref().is_some_and(Wake::is_live);
-        let queueing = &mut self.plan.request.queueing;
-        if *queueing == Queueing::WhenNeeded
+        let request = &mut self.plan.request;
+        if request.queueing == Queueing::WhenNeeded
             && !is_told
-            && self.polls.is_passed()
+            && self.polls.is_passed(request.mode)
             && self.client.inner().backend.hands_over()
         {
-            *queueing = Queueing::Fair;
+            request.queueing = Queueing::Fair;
         }
     }
 

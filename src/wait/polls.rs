@@ -65,11 +65,12 @@ impl Polls {
         }
     }
 
-    /// Whether it will hardly get the lock by luck: the tasks of another client hand it on to each other, or it went from
-    /// one to another again and again.
-    pub(crate) fn is_passed(&self) -> bool {
+    /// Whether somebody who wants this mode will hardly get it by luck: the tasks of another client hand the lock on to each
+    /// other, or it went from one to another again and again. Those who share find room beside others sooner or later.
+    pub(crate) fn is_passed(&self, mode: Mode) -> bool {
         let seen = self.0.as_ref();
-        seen.is_some_and(|seen| seen.is_row || seen.passed >= PASSED)
+        let often = |seen: &Seen| mode == Mode::Exclusive && seen.passed >= PASSED;
+        seen.is_some_and(|seen| seen.is_row || often(seen))
     }
 
     /// The wait of somebody outside of the queue: no longer than until the holders in the way expire.

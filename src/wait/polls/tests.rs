@@ -123,7 +123,8 @@ fn a_short_hold_is_no_reason_to_ask_all_the_time() {
     let mut waiter = Waiter::behind("a", 0);
     for (round, owner) in (0..60).zip(["b", "c"].into_iter().cycle()) {
         waiter.sees(20, owner, 0);
-        assert_eq!(waiter.polls.is_passed(), round >= 31, "{round}");
+        let passed = [Mode::Exclusive, Mode::Shared].map(|mode| waiter.polls.is_passed(mode));
+        assert_eq!(passed, [round >= 31, false], "{round}");
     }
     assert_eq!(waiter.outside(), [30, 60]);
     assert_eq!(
@@ -151,11 +152,11 @@ fn a_row_is_noticed_at_once() {
     let mut waiter = Waiter::behind("a", 0);
     let renewed = waiter.contention.clone();
     waiter.polls.observe(&renewed, waiter.now);
-    assert!(!waiter.polls.is_passed(), "the same lease");
+    assert!(!waiter.polls.is_passed(Mode::Exclusive), "the same lease");
     waiter.sees(10, "b", 0);
-    assert!(!waiter.polls.is_passed());
+    assert!(!waiter.polls.is_passed(Mode::Exclusive));
     waiter.sees(10, "b", 0);
-    assert!(waiter.polls.is_passed());
+    assert!(waiter.polls.is_passed(Mode::Shared));
 }
 
 #[test]
