@@ -10,12 +10,12 @@ use crate::{Claimant, Mode};
 
 /// No ceiling of a wait is lower: a look takes its time as well.
 const FASTEST: Duration = Duration::from_millis(20);
-/// The share of the time already waited that a wait may take. Released at any instant in between, the lock is free for half
-/// of it.
-const MOST: f64 = 0.2;
-/// However soon a change is expected, a wait may take this share: a crowd that waits for long must not ask the more often,
+/// A wait takes no more than this part of the time already waited: so the lock is free for less than a tenth of it before
+/// that is noticed, the requests included.
+const MOST: u32 = 6;
+/// However soon a change is expected, a wait may take this part: a crowd that waits for long must not ask the more often,
 /// the shorter the holds are.
-const LEAST: f64 = 0.05;
+const LEAST: u32 = 20;
 
 /// For how long each place in the queue waits, as long as it is not known how long the lock is held.
 const PLACE: Duration = Duration::from_millis(40);
@@ -76,10 +76,9 @@ impl Polls {
     /// The wait of somebody outside of the queue: no longer than until the holders in the way expire.
     pub(crate) fn outside(&self, contention: &Contention, now: Moment, luck: f64) -> Duration {
         let waited = self.waited(now);
-        let least = waited.mul_f64(LEAST).max(FASTEST);
-        let most = waited.mul_f64(MOST).max(FASTEST);
-        let change = self.change(now).map(|change| change / 2);
-        jittered(change.unwrap_or(most), least, most, luck).min(contention.free_in)
+        let (least, most) = ((waited / LEAST).max(FASTEST), waited / MOST);
+        let half_way = self.change(now).map(|change| change / 2);
+        jittered(half_way.unwrap_or(most), least, most, luck).min(contention.free_in)
     }
 
     /// The wait of somebody who stands in the queue for this mode.
@@ -98,7 +97,7 @@ impl Polls {
         };
         let ahead = count(contention.ahead);
         let least = SPREAD.saturating_mul(count(crowd)).max(FASTEST);
-        let most = self.waited(now).mul_f64(MOST);
+        let most = self.waited(now) / MOST;
         let most = most.max(PLACE.saturating_mul(ahead / at_once));
         let expected = self.hold().zip(self.change(now));
         let half_way = expected.map(|(hold, change)| {

@@ -91,11 +91,11 @@ async fn a_release_is_noticed_within_a_tenth_of_the_wait() {
     println!("| waited | reads | reads per waiter-second | median delay | in the queue |");
     for (held, most) in [
         (millis(100), 7),
-        (millis(300), 14),
-        (secs(1), 23),
-        (secs(3), 31),
-        (secs(10), 42),
-        (secs(60), 112),
+        (millis(300), 15),
+        (secs(1), 26),
+        (secs(3), 35),
+        (secs(10), 47),
+        (secs(60), 115),
     ] {
         for fair in [false, true] {
             let Waited { reads, delay } = waited(&[held], fair).await;
