@@ -17,7 +17,7 @@ use crate::plan::Plan;
 use crate::record::Payload;
 use crate::renewal::{Renewal, Span};
 use crate::time::Moment;
-use crate::wait::{Backoff, Watch, in_line, watching};
+use crate::wait::{Backoff, Polls, Watch, watching};
 use crate::wake::{Pace, Stand, Wake};
 use crate::worker::{Held, Worker};
 use crate::{Error, ErrorKind, LeaseId, Mode, Result};
@@ -109,6 +109,7 @@ struct Acquisition<'a> {
     renewal: Renewal,
     pending: Pending,
     backoff: Backoff,
+    polls: Polls,
     watch: Watch,
     /// Where the store tells of changes.
     wake: Option<Wake>,
@@ -146,6 +147,7 @@ impl<'a> Acquisition<'a> {
             pending: Pending::new(client, &plan),
             plan,
             backoff: Backoff::new(),
+            polls: Polls::default(),
             watch: Watch::default(),
             wake: None,
         }
@@ -266,9 +268,9 @@ impl<'a> Acquisition<'a> {
     /// Stands in the queue, until the attempt that comes when it may be its turn.
     fn queued(&mut self, contention: Contention) -> Next {
         self.plan.request.queued = true;
-        self.plan.request.waiting = true;
-        self.watch.observe(&contention, self.now());
-        let pause = in_line(&contention, self.plan.request.mode, fastrand::f64());
+        let now = self.saw(&contention);
+        let mode = self.plan.request.mode;
+        let pause = self.polls.in_line(&contention, mode, now, fastrand::f64());
         Next::Again(pause, Setback::Held(contention))
     }
 
@@ -287,10 +289,32 @@ impl<'a> Acquisition<'a> {
         }
         self.answered(false);
         self.plan.request.queued = false;
-        self.plan.request.waiting = true;
-        self.watch.observe(&contention, self.now());
-        let pause = self.backoff.next_after(&contention, fastrand::f64());
+        let now = self.saw(&contention);
+        self.lose_patience();
+        let pause = self.polls.outside(&contention, now, fastrand::f64());
         Ok(Next::Again(pause, Setback::Held(contention)))
+    }
+
+    /// Takes note of a refusal.
+    fn saw(&mut self, contention: &Contention) -> Moment {
+        let now = self.now();
+        self.plan.request.waiting = true;
+        self.watch.observe(contention, now);
+        self.polls.observe(contention, now);
+        now
+    }
+
+    /// Who is passed again and again, and not told when to ask, asks in the order of arrival from now on.
+    fn lose_patience(&mut self) {
+        let is_told = self.wake.as_ref().is_some_and(Wake::is_live);
+        let request = &mut self.plan.request;
+        if request.queueing == Queueing::WhenNeeded
+            && !is_told
+            && self.polls.is_passed(request.mode)
+            && self.client.inner().backend.hands_over()
+        {
+            request.queueing = Queueing::Fair;
+        }
     }
 
     fn answered(&mut self, granted: bool) {

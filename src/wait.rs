@@ -1,24 +1,22 @@
 //! How long a waiter waits before it tries again, and what it learns by watching. Pure but for the jitter.
 
+mod polls;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
+use crate::LeaseId;
 use crate::backend::{Contention, Watched};
 use crate::time::Moment;
-use crate::{LeaseId, Mode};
 
-/// The ceiling of the first wait.
+pub(crate) use polls::Polls;
+
+/// The ceiling of the first wait after an error.
 const FIRST: Duration = Duration::from_millis(10);
-/// The ceiling of all later waits: how long a free lock may stay unnoticed by a waiter.
+/// The ceiling of any wait: how long a free lock may stay unnoticed by a waiter.
 const SLOWEST: Duration = Duration::from_secs(1);
-
-/// How often the first in the queue asks, at least. Those behind it ask less often, by their place.
-const HEAD: Duration = Duration::from_millis(100);
-/// Of many who may all be the next, each asks less often by this much for each of them: a crowd of readers behind one
-/// writer would keep the database from anything else.
-const SPREAD: Duration = Duration::from_millis(5);
 
 /// How often those ask, at least, who are told of changes: for what was missed all the same. In the queue they must come
 /// before they count as dead.
@@ -30,26 +28,7 @@ pub(crate) fn watching(queued: bool, luck: f64) -> Duration {
     ceiling.mul_f64(0.5 + luck.clamp(0.0, 1.0) / 2.0)
 }
 
-/// The next wait of somebody who stands in the queue for this mode.
-pub(crate) fn in_line(contention: &Contention, mode: Mode, luck: f64) -> Duration {
-    let count = |number| u32::try_from(number).unwrap_or(u32::MAX);
-    let (at_once, crowd) = match mode {
-        Mode::Exclusive => (1, 0),
-        Mode::Shared => (1, contention.queue),
-        // As many come back at about the same time, so that so many places are as good as one.
-        Mode::Permit { limit } => (limit.max(1), contention.queue),
-    };
-    let turns = (count(contention.ahead) / at_once).saturating_add(1);
-    let ceiling = HEAD
-        .saturating_mul(turns)
-        .max(SPREAD.saturating_mul(count(crowd)))
-        .min(SLOWEST);
-    // Half of it is jitter: enough to part those who were refused together.
-    let wait = ceiling.mul_f64(0.5 + luck.clamp(0.0, 1.0) / 2.0);
-    wait.min(contention.free_in)
-}
-
-/// Full-jitter exponential backoff: each wait is drawn from zero up to a ceiling that doubles.
+/// Full-jitter exponential backoff, for errors: each wait is drawn from zero up to a ceiling that doubles.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     ceilings: ExponentialBackoff,
@@ -69,11 +48,6 @@ impl Backoff {
     pub(crate) fn next(&mut self, luck: f64) -> Duration {
         let ceiling = self.ceilings.next().unwrap_or(SLOWEST);
         ceiling.mul_f64(luck.clamp(0.0, 1.0))
-    }
-
-    /// The next wait of somebody who was refused: no longer than until the holders in the way expire.
-    pub(crate) fn next_after(&mut self, contention: &Contention, luck: f64) -> Duration {
-        self.next(luck).min(contention.free_in)
     }
 }
 
@@ -133,7 +107,7 @@ pub(crate) fn dead_after(ttl: Duration) -> Duration {
 mod tests {
     use super::*;
     use crate::backend::{Occupant, Reason};
-    use crate::{Claimant, Owner, Timestamp, Ttl};
+    use crate::{Claimant, Mode, Owner, Timestamp, Ttl};
 
     fn contention(id: &LeaseId, seq: u64, free_in: Duration) -> Contention {
         let occupant = Occupant {
@@ -165,38 +139,6 @@ mod tests {
         assert_eq!(most, [10., 20., 40., 80., 160., 320., 640., 1000., 1000.]);
         assert_eq!(backoff.next(0.0), Duration::ZERO);
         assert_eq!(backoff.next(0.5).as_millis(), 500);
-    }
-
-    #[test]
-    fn a_wait_ends_at_the_known_expiry() {
-        let mut backoff = Backoff::new();
-        let left = Duration::from_millis(3);
-        let contention = contention(&LeaseId::random(), 1, left);
-        assert_eq!(backoff.next_after(&contention, 1.0), left);
-    }
-
-    #[test]
-    fn a_place_in_line_waits_by_the_turns_before_it() {
-        let mut contention = contention(&LeaseId::random(), 1, Duration::MAX);
-        for (ahead, queue, mode, most) in [
-            (0, 9, Mode::Exclusive, 100),
-            (3, 9, Mode::Exclusive, 400),
-            (3, 9, Mode::Shared, 400),
-            (3, 9, Mode::Permit { limit: 4 }, 100),
-            (9, 9, Mode::Permit { limit: 4 }, 300),
-            (30, 31, Mode::Exclusive, 1000),
-            (0, 100, Mode::Exclusive, 100),
-            (0, 100, Mode::Shared, 500),
-            (0, 60, Mode::Permit { limit: 100 }, 300),
-            (1, 250, Mode::Shared, 1000),
-        ] {
-            (contention.ahead, contention.queue) = (ahead, queue);
-            let waits = [0.0, 1.0].map(|luck| in_line(&contention, mode, luck).as_millis());
-            assert_eq!(waits, [most / 2, most], "{ahead} ahead of {mode:?}");
-        }
-        contention.free_in = Duration::from_millis(7);
-        let wait = in_line(&contention, Mode::Exclusive, 1.0);
-        assert_eq!(wait, contention.free_in);
     }
 
     #[test]

@@ -8,9 +8,8 @@ use crate::worker::{Crowd, Turn, closed};
 use crate::{Error, Mode, Result};
 
 /// How long it stands back when others of its client had the lock for a row: those of other clients may ask meanwhile, who
-/// are told that it is free, or happen to.
+/// are told that it is free, or happen to. Who polls does not rely on that: it queues when it sees a row.
 const STAND_BACK: Duration = Duration::from_millis(10);
-const STAND_BACK_BLIND: Duration = Duration::from_millis(50);
 
 impl Acquisition<'_> {
     /// Waits for its turn among those of this client that want the key. The answer to a first attempt, if that was made in
@@ -70,17 +69,7 @@ impl Acquisition<'_> {
         self.plan.request.queueing = Queueing::Fair;
         if crowd == Crowd::Row {
             let left = self.budget.left(self.now());
-            let request = &self.plan.request;
-            let is_told = inner
-                .backend
-                .watch(&request.key, request.mode, false)
-                .is_some();
-            let pause = if is_told {
-                STAND_BACK
-            } else {
-                STAND_BACK_BLIND
-            };
-            tokio::time::sleep(pause.min(left)).await;
+            tokio::time::sleep(STAND_BACK.min(left)).await;
         }
     }
 }

@@ -20,6 +20,7 @@ mod input;
 mod line;
 mod once;
 mod patterns;
+mod polling;
 mod queueing;
 mod races;
 mod waking;
