@@ -1,6 +1,5 @@
 use mongodb::Client;
 use mongodb::options::ClientOptions;
-use url::form_urlencoded;
 
 use crate::client::invalid;
 use crate::{Error, MongoBackend, Result};
