@@ -122,8 +122,7 @@ async fn plain(tasks: usize, time: Duration) -> f64 {
         });
     }
     pass(time).await;
-    let done = *done.lock().unwrap();
-    done
+    *done.lock().unwrap()
 }
 
 fn told(name: &str, crowd: &Crowd) {
