@@ -156,6 +156,13 @@ impl Renewal {
         self.left(now) < self.ttl.saturating_sub(self.margin) / 2
     }
 
+    /// How long until a renewal that is due cannot wait for others any more: a third of the lease is left then, which is
+    /// time for some attempts.
+    pub(crate) fn late_in(&self, now: Moment) -> Duration {
+        let third = self.ttl.saturating_sub(self.margin) / 3;
+        self.left(now).saturating_sub(third)
+    }
+
     /// How much sooner than due a renewal may be sent beside others.
     pub(crate) fn early(&self) -> Duration {
         self.ttl / 20
@@ -308,6 +315,15 @@ mod tests {
             refresh: false,
         });
         assert_eq!(renewal.due_in(at(11)), Some(secs(2)));
+    }
+
+    #[test]
+    fn a_renewal_waits_for_others_until_a_third_is_left() {
+        let mut renewal = Renewal::new(TTL, MARGIN);
+        let seq = renewal.send(at(0));
+        renewal.stands(&validity(seq));
+        let late_in = [10, 17, 18, 26].map(|now| renewal.late_in(at(now)));
+        assert_eq!(late_in, [8, 1, 0, 0].map(secs));
     }
 
     #[test]

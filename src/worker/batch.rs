@@ -30,6 +30,11 @@ impl Ready {
         self.0.is_empty()
     }
 
+    /// The one that goes out next.
+    pub(super) fn first(&self) -> Option<&LeaseId> {
+        self.0.first_key_value().map(|(_, (id, _))| id)
+    }
+
     /// Takes the next batch: those whose leases end first, of which none has [much more time](latest) than the first.
     ///
     /// Where no answer came, a single one may be what the others waited for: they go out again in fewer and fewer, and

@@ -158,6 +158,12 @@ impl Leases {
         !self.ready.is_empty()
     }
 
+    /// Whether those that wait to be sent have waited for too long.
+    pub(super) fn is_late(&self, now: Moment) -> bool {
+        let first = self.ready.first().and_then(|id| self.entries.get(id));
+        first.is_some_and(|entry| entry.held.renewal.late_in(now).is_zero())
+    }
+
     /// The next renewals to send together, `size` at most: those with the least time, and if there is room, some that
     /// are due soon. So leases that were granted one by one come to be renewed together.
     pub(super) fn batch(&mut self, size: usize, now: Moment) -> Vec<RenewRequest> {
@@ -262,9 +268,13 @@ impl Leases {
             return;
         };
         let left = entry.held.renewal.left(now);
-        let renewal = entry.held.renewal.due_in(now);
-        let renewal = renewal.filter(|_| entry.renews());
-        let wait = renewal.map_or(left, |renewal| renewal.min(left));
+        let next = if entry.ready.is_some() {
+            Some(entry.held.renewal.late_in(now)).filter(|late| !late.is_zero())
+        } else {
+            let due = entry.held.renewal.due_in(now);
+            due.filter(|_| entry.renews())
+        };
+        let wait = next.map_or(left, |next| next.min(left));
         self.schedule.remove(&entry.at);
         entry.at.0 = now.monotonic.saturating_add(wait);
         self.schedule.insert(entry.at, id.clone());
@@ -403,6 +413,26 @@ mod tests {
             leases.due(*moment);
         }
         leases.next_in(*moments.last().unwrap()).unwrap()
+    }
+
+    /// Others are under way: it is sent as soon as it cannot wait for them any more.
+    #[test]
+    fn a_renewal_that_waits_to_be_sent_is_looked_at_when_it_is_late() {
+        let mut leases = held();
+        let id = leases.entries.keys().next().unwrap().clone();
+        leases.entries.get_mut(&id).unwrap().held.plan.automatic = true;
+        leases.reschedule(&id, at(0, 0));
+        let [due, late] = [at(20_000, 20_000), at(40_000, 40_000)];
+        assert!(leases.due(due).is_empty());
+        assert!(leases.is_ready() && !leases.is_late(due));
+        assert_eq!(leases.next_in(due), Some(Duration::from_secs(20)));
+        assert!(leases.due(late).is_empty());
+        assert!(leases.is_late(late));
+        assert_eq!(
+            leases.next_in(late),
+            Some(Duration::from_secs(20)),
+            "its end"
+        );
     }
 
     /// The lease may be on its way to another mode: only whoever asked is told.

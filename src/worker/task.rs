@@ -1,7 +1,6 @@
 //! The task itself.
 
 use std::iter;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,11 +20,9 @@ use crate::plan::Plan;
 use crate::time::Clock;
 use crate::{Error, ErrorKind, LeaseId, Mode, Result};
 
-/// How many batches of renewals are under way at once: few enough that thousands of leases that are due together do not
-/// ask the database for all at once.
+/// How many batches of renewals are under way at once, as long as others [can wait](Leases::is_late): few enough that a
+/// database that can hardly keep up with thousands of leases gets no more than it does.
 const BATCHES: usize = 16;
-/// After so long without an answer a batch does not count any more: however many hang, the others go out.
-const SLOW: Duration = Duration::from_millis(250);
 
 /// A request that came to its end.
 enum Landed {
@@ -192,6 +189,8 @@ impl Task {
                 // Where each goes by itself, none waits.
                 _ if size == 1 => None,
                 Ok(permit) => Some(permit),
+                // However many of the others hang.
+                Err(_) if self.leases.is_late(now) => None,
                 Err(_) => break,
             };
             let batch = self.leases.batch(size, now);
@@ -311,13 +310,11 @@ impl Task {
     fn send_renewals(&mut self, requests: Vec<RenewRequest>, permit: Option<OwnedSemaphorePermit>) {
         let backend = Arc::clone(&self.backend);
         self.requests.spawn(async move {
-            let renewing = async {
-                match &*requests {
-                    [request] => vec![backend.renew(request).await],
-                    requests => backend.renew_many(requests).await,
-                }
+            let outcomes = match &*requests {
+                [request] => vec![backend.renew(request).await],
+                requests => backend.renew_many(requests).await,
             };
-            let outcomes = counted(permit, renewing).await;
+            drop(permit);
             let outcomes = outcomes
                 .into_iter()
                 .chain(iter::repeat_with(|| Err(unanswered())));
@@ -347,17 +344,6 @@ impl Task {
 /// Until another batch may be sent.
 async fn room(batches: &Semaphore) {
     drop(batches.acquire().await);
-}
-
-/// Work that gives its permit back when it ends, or as soon as it is [`SLOW`].
-async fn counted<T>(permit: Option<OwnedSemaphorePermit>, work: impl Future<Output = T>) -> T {
-    let mut work = pin!(work);
-    tokio::select! {
-        biased;
-        done = &mut work => return done,
-        () = tokio::time::sleep(SLOW), if permit.is_some() => drop(permit),
-    }
-    work.await
 }
 
 fn unanswered() -> Error {

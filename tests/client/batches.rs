@@ -25,6 +25,8 @@ enum Fault {
     Throttled,
     /// Only the first half is answered.
     Short,
+    /// It has its turn after all that came before it, and takes so long then, whether or not anybody waits for it still.
+    Queue(Duration),
 }
 
 #[derive(Clone, Debug)]
@@ -32,6 +34,7 @@ struct Batching {
     inner: MemoryBackend,
     sent: Arc<Mutex<Vec<usize>>>,
     faults: Arc<Mutex<Option<(&'static str, Fault)>>>,
+    turns: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Batching {
@@ -40,11 +43,36 @@ impl Batching {
             inner: MemoryBackend::new(),
             sent: Arc::default(),
             faults: Arc::default(),
+            turns: Arc::default(),
         }
     }
 
     fn suffer(&self, fault: Option<(&'static str, Fault)>) {
         *self.faults.lock().unwrap() = fault;
+    }
+
+    async fn renew_in_turn(
+        &self,
+        requests: &[RenewRequest],
+        takes: Duration,
+    ) -> Vec<Result<RenewOutcome>> {
+        let patience = requests.iter().map(|request| request.timeout).min();
+        let (backend, requests) = (self.clone(), requests.to_vec());
+        let work = tokio::spawn(async move {
+            let _turn = backend.turns.lock().await;
+            tokio::time::sleep(takes).await;
+            backend.renew_each(&requests).await
+        });
+        let worked = tokio::time::timeout(patience.unwrap(), work).await;
+        worked.map(std::result::Result::unwrap).unwrap_or_default()
+    }
+
+    async fn renew_each(&self, requests: &[RenewRequest]) -> Vec<Result<RenewOutcome>> {
+        let mut outcomes = Vec::new();
+        for request in requests {
+            outcomes.push(self.inner.renew(request).await);
+        }
+        outcomes
     }
 
     /// How many renewals each request had, since the last call.
@@ -70,19 +98,13 @@ impl Backend for Batching {
         let kind = match fault.filter(|(prefix, _)| suffers(prefix)) {
             None => {
                 tokio::time::sleep(LATENCY).await;
-                let mut outcomes = Vec::new();
-                for request in requests {
-                    outcomes.push(self.inner.renew(request).await);
-                }
-                return outcomes;
+                return self.renew_each(requests).await;
             }
             Some((_, Fault::Short)) => {
-                let mut outcomes = Vec::new();
-                for request in requests.iter().take(requests.len().div_ceil(2)) {
-                    outcomes.push(self.inner.renew(request).await);
-                }
-                return outcomes;
+                let (first, _) = requests.split_at(requests.len().div_ceil(2));
+                return self.renew_each(first).await;
             }
+            Some((_, Fault::Queue(takes))) => return self.renew_in_turn(requests, takes).await,
             Some((_, Fault::Throttled)) => ErrorKind::Throttled,
             Some((_, Fault::Hang)) => {
                 tokio::time::sleep(
@@ -192,6 +214,21 @@ async fn a_batch_that_hangs_or_is_throttled_makes_no_other_late() {
         assert!(bad.iter().all(|lease| !lease.is_held()), "{fault:?}");
         assert!(good.iter().all(Lease::is_held), "{fault:?}");
     }
+}
+
+/// One that needs longer for all of them than until they are due again.
+#[tokio::test(start_paused = true)]
+async fn a_database_that_can_hardly_keep_up_gets_no_more_than_it_does() {
+    let backend = Batching::new();
+    let client = LockClient::new(backend.clone());
+    let leases = acquire(&client, "k", 10_000, Duration::from_millis(1)).await;
+    backend.suffer(Some(("k", Fault::Queue(Duration::from_millis(38)))));
+    pass(TTL).await;
+    backend.take();
+    pass(TTL * 10).await;
+    let sent = backend.take();
+    assert!(sent.iter().all(|size| *size == SIZE), "again and again");
+    assert!(leases.iter().all(Lease::is_held));
 }
 
 /// It is told from the others in time.
