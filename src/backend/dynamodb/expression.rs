@@ -4,7 +4,8 @@
 //! map key is one too. A placeholder that is not bound stands for the attribute of the same name.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::LazyLock;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -265,15 +266,39 @@ impl Expression {
     fn mentioned(&self, sigil: char) -> impl Iterator<Item = (&str, &str)> {
         let texts = [self.update.as_str(), self.condition.as_str()];
         texts.into_iter().flat_map(move |text| {
-            text.match_indices(sigil).filter_map(move |(at, sigil)| {
-                let rest = text.get(at..)?;
-                let word = rest.strip_prefix(sigil)?;
-                let end = word.find(|c: char| c != '_' && !c.is_ascii_alphanumeric());
-                let end = end.unwrap_or(word.len());
-                Some((rest.get(..sigil.len() + end)?, word.get(..end)?))
-            })
+            let (before, of_shape, after) = match text.split_once(SHAPE) {
+                Some((before, after)) => (before, shape_placeholders(sigil), after),
+                None => (text, [].as_slice(), ""),
+            };
+            let of_shape = of_shape.iter().copied();
+            placeholders(before, sigil)
+                .chain(of_shape)
+                .chain(placeholders(after, sigil))
         })
     }
+}
+
+/// The placeholders of [`SHAPE`], each of them once: it is most of nearly every text.
+fn shape_placeholders(sigil: char) -> &'static [(&'static str, &'static str)] {
+    type Placeholders = Vec<(&'static str, &'static str)>;
+    static SORTED: LazyLock<[Placeholders; 2]> = LazyLock::new(|| {
+        ['#', ':'].map(|sigil| {
+            let unique: BTreeSet<_> = placeholders(SHAPE, sigil).collect();
+            unique.into_iter().collect()
+        })
+    });
+    let [names, values] = &*SORTED;
+    if sigil == '#' { names } else { values }
+}
+
+fn placeholders(text: &str, sigil: char) -> impl Iterator<Item = (&str, &str)> {
+    text.match_indices(sigil).filter_map(move |(at, sigil)| {
+        let rest = text.get(at..)?;
+        let word = rest.strip_prefix(sigil)?;
+        let end = word.find(|c: char| c != '_' && !c.is_ascii_alphanumeric());
+        let end = end.unwrap_or(word.len());
+        Some((rest.get(..sigil.len() + end)?, word.get(..end)?))
+    })
 }
 
 /// The token of a grant, and the condition that goes with it: an update cannot take the greater of two.
