@@ -4,7 +4,7 @@
 //! map key is one too. A placeholder that is not bound stands for the attribute of the same name.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -57,8 +57,9 @@ const BELOW: &str = " AND #token < :floor";
 pub(super) struct Expression {
     pub(super) update: String,
     pub(super) condition: String,
-    names: HashMap<Cow<'static, str>, String>,
-    values: HashMap<Cow<'static, str>, AttributeValue>,
+    /// So few that to hash them takes longer than to look through them. The last of a name counts.
+    names: Vec<(Cow<'static, str>, String)>,
+    values: Vec<(Cow<'static, str>, AttributeValue)>,
 }
 
 impl Expression {
@@ -66,8 +67,8 @@ impl Expression {
         Self {
             update: update.into(),
             condition: condition.into(),
-            names: HashMap::new(),
-            values: HashMap::new(),
+            names: Vec::new(),
+            values: Vec::new(),
         }
     }
 
@@ -222,7 +223,7 @@ impl Expression {
         placeholder: impl Into<Cow<'static, str>>,
         name: impl Into<String>,
     ) -> Self {
-        self.names.insert(placeholder.into(), name.into());
+        self.names.push((placeholder.into(), name.into()));
         self
     }
 
@@ -231,18 +232,22 @@ impl Expression {
         placeholder: impl Into<Cow<'static, str>>,
         value: AttributeValue,
     ) -> Self {
-        self.values.insert(placeholder.into(), value);
+        self.values.push((placeholder.into(), value));
         self
     }
 
     /// Every name that the texts mention, and no other: the server refuses one that is not used.
     pub(super) fn all_names(&self) -> HashMap<String, String> {
-        let bind = |word: &str| self.names.get(word).cloned().unwrap_or_else(|| word.into());
-        let mut names = HashMap::with_capacity(32);
-        for (placeholder, word) in self.mentioned('#') {
+        let (mut names, rest) = self.around_shape(&SHAPE_NAMES);
+        for (placeholder, word) in rest.flat_map(|text| placeholders(text, '#')) {
             // Most are mentioned again and again.
             if !names.contains_key(placeholder) {
-                names.insert(placeholder.to_owned(), bind(word));
+                names.insert(placeholder.to_owned(), word.to_owned());
+            }
+        }
+        for (word, bound) in &self.names {
+            if let Some(name) = names.get_mut(&format!("#{word}")) {
+                name.clone_from(bound);
             }
         }
         names
@@ -250,9 +255,13 @@ impl Expression {
 
     /// Every value that the texts mention, and no other.
     pub(super) fn all_values(&self) -> HashMap<String, AttributeValue> {
-        let bind = |word: &str| self.values.get(word).cloned().or_else(|| constant(word));
-        let mut values = HashMap::with_capacity(32);
-        for (placeholder, word) in self.mentioned(':') {
+        let bind = |word: &str| {
+            let mut bound = self.values.iter().rev();
+            let value = bound.find(|(placeholder, _)| placeholder == word);
+            value.map_or_else(|| constant(word), |(_, value)| Some(value.clone()))
+        };
+        let (mut values, rest) = self.around_shape(&SHAPE_VALUES);
+        for (placeholder, word) in rest.flat_map(|text| placeholders(text, ':')) {
             if !values.contains_key(placeholder)
                 && let Some(value) = bind(word)
             {
@@ -262,35 +271,41 @@ impl Expression {
         values
     }
 
-    /// The placeholders of one kind, each with its sigil and without.
-    fn mentioned(&self, sigil: char) -> impl Iterator<Item = (&str, &str)> {
-        let texts = [self.update.as_str(), self.condition.as_str()];
-        texts.into_iter().flat_map(move |text| {
-            let (before, of_shape, after) = match text.split_once(SHAPE) {
-                Some((before, after)) => (before, shape_placeholders(sigil), after),
-                None => (text, [].as_slice(), ""),
-            };
-            let of_shape = of_shape.iter().copied();
-            placeholders(before, sigil)
-                .chain(of_shape)
-                .chain(placeholders(after, sigil))
-        })
+    /// What [`SHAPE`] needs, if it is there, and the rest of the texts. It is most of nearly every text, and always the
+    /// same.
+    fn around_shape<T: Clone>(
+        &self,
+        of_shape: &HashMap<String, T>,
+    ) -> (HashMap<String, T>, impl Iterator<Item = &str>) {
+        let (before, after) = around_shape(&self.condition).unwrap_or((&self.condition, ""));
+        let is_there = before.len() + after.len() < self.condition.len();
+        let found = if is_there {
+            of_shape.clone()
+        } else {
+            HashMap::with_capacity(32)
+        };
+        (found, [&*self.update, before, after].into_iter())
     }
 }
 
-/// The placeholders of [`SHAPE`], each of them once: it is most of nearly every text.
-fn shape_placeholders(sigil: char) -> &'static [(&'static str, &'static str)] {
-    type Placeholders = Vec<(&'static str, &'static str)>;
-    static SORTED: LazyLock<[Placeholders; 2]> = LazyLock::new(|| {
-        ['#', ':'].map(|sigil| {
-            let unique: BTreeSet<_> = placeholders(SHAPE, sigil).collect();
-            unique.into_iter().collect()
-        })
-    });
-    let [names, values] = &*SORTED;
-    if sigil == '#' { names } else { values }
+/// What stands before and after [`SHAPE`]. To search for all of it would take longer than to look through the text.
+fn around_shape(text: &str) -> Option<(&str, &str)> {
+    let at = text.find("#v = :v")?;
+    Some((text.get(..at)?, text.get(at..)?.strip_prefix(SHAPE)?))
 }
 
+static SHAPE_NAMES: LazyLock<HashMap<String, String>> = LazyLock::new(|| {
+    let own = |(placeholder, word): (&str, &str)| (placeholder.to_owned(), word.to_owned());
+    placeholders(SHAPE, '#').map(own).collect()
+});
+
+/// All of them are constants.
+static SHAPE_VALUES: LazyLock<HashMap<String, AttributeValue>> = LazyLock::new(|| {
+    let own = |(placeholder, word): (&str, &str)| Some((placeholder.to_owned(), constant(word)?));
+    placeholders(SHAPE, ':').filter_map(own).collect()
+});
+
+/// The placeholders of one kind, each with its sigil and without.
 fn placeholders(text: &str, sigil: char) -> impl Iterator<Item = (&str, &str)> {
     text.match_indices(sigil).filter_map(move |(at, sigil)| {
         let rest = text.get(at..)?;
