@@ -71,8 +71,8 @@ impl World {
     async fn watching(&self, key: &str) -> Result<(Lease, Waiting)> {
         let held = self.held(key).await?;
         let waiting = self.waits(key);
-        // Once more when the stream is open.
-        self.asked(2).await?;
+        // It asks once more when the stream is open.
+        self.sent("getMore", MORE).await?;
         Ok((held, waiting))
     }
 
@@ -136,7 +136,14 @@ async fn a_release_is_told() -> Result<()> {
     for _ in 0..2 {
         world.is_told_of_a_release("k").await?;
     }
-    assert_eq!(world.streams().await?.len(), 1, "one for all");
+    // One that broke on a busy machine ends a little later.
+    poll::until("one stream for all", LONG, || async {
+        world
+            .streams()
+            .await
+            .is_ok_and(|streams| streams.len() == 1)
+    })
+    .await?;
     other.abort();
     Ok(())
 }
