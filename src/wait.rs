@@ -24,7 +24,11 @@ const WATCHING: Duration = Duration::from_secs(10);
 
 /// The next wait of somebody who is told of changes.
 pub(crate) fn watching(queued: bool, luck: f64) -> Duration {
-    let ceiling = if queued { SLOWEST } else { WATCHING };
+    jittered(if queued { SLOWEST } else { WATCHING }, luck)
+}
+
+/// Half of a wait is jitter: enough to part those who were refused together.
+fn jittered(ceiling: Duration, luck: f64) -> Duration {
     ceiling.mul_f64(0.5 + luck.clamp(0.0, 1.0) / 2.0)
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::SLOWEST;
+use super::{SLOWEST, jittered};
 use crate::backend::Contention;
 use crate::time::Moment;
 use crate::{Claimant, Mode};
@@ -78,7 +78,7 @@ impl Polls {
         let waited = self.waited(now);
         let (least, most) = ((waited / LEAST).max(FASTEST), waited / MOST);
         let half_way = self.change(now).map(|change| change / 2);
-        jittered(half_way.unwrap_or(most), least, most, luck).min(contention.free_in)
+        jittered(ceiling(half_way.unwrap_or(most), least, most), luck).min(contention.free_in)
     }
 
     /// The wait of somebody who stands in the queue for this mode.
@@ -104,7 +104,7 @@ impl Polls {
             let turn = hold.saturating_mul(ahead).saturating_add(change);
             turn / 2
         });
-        jittered(half_way.unwrap_or(most), least, most, luck).min(contention.free_in)
+        jittered(ceiling(half_way.unwrap_or(most), least, most), luck).min(contention.free_in)
     }
 
     fn waited(&self, now: Moment) -> Duration {
@@ -159,10 +159,8 @@ fn between(one: Duration, other: Duration) -> Duration {
     Duration::from_secs_f64((one.as_secs_f64() * other.as_secs_f64()).sqrt())
 }
 
-/// Half of a wait is jitter: enough to part those who were refused together.
-fn jittered(ceiling: Duration, least: Duration, most: Duration, luck: f64) -> Duration {
-    let ceiling = ceiling.min(most).max(least).min(SLOWEST);
-    ceiling.mul_f64(0.5 + luck.clamp(0.0, 1.0) / 2.0)
+fn ceiling(wanted: Duration, least: Duration, most: Duration) -> Duration {
+    wanted.min(most).max(least).min(SLOWEST)
 }
 
 fn count(number: usize) -> u32 {
