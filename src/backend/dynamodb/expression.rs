@@ -277,19 +277,16 @@ impl Expression {
         &self,
         of_shape: &HashMap<String, T>,
     ) -> (HashMap<String, T>, impl Iterator<Item = &str>) {
-        let (before, after) = around_shape(&self.condition).unwrap_or((&self.condition, ""));
-        let is_there = before.len() + after.len() < self.condition.len();
-        let found = if is_there {
-            of_shape.clone()
-        } else {
-            HashMap::with_capacity(32)
+        let (found, before, after) = match split_at_shape(&self.condition) {
+            Some((before, after)) => (of_shape.clone(), before, after),
+            None => (HashMap::with_capacity(32), &*self.condition, ""),
         };
         (found, [&*self.update, before, after].into_iter())
     }
 }
 
 /// What stands before and after [`SHAPE`]. To search for all of it would take longer than to look through the text.
-fn around_shape(text: &str) -> Option<(&str, &str)> {
+fn split_at_shape(text: &str) -> Option<(&str, &str)> {
     let at = text.find("#v = :v")?;
     Some((text.get(..at)?, text.get(at..)?.strip_prefix(SHAPE)?))
 }
