@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::error::{self, Access};
 use super::list::primary;
-use super::renew::{Shape, renewed, shared, values};
+use super::renew::{Form, renewed, shared, values};
 use super::{MongoBackend, write};
 use crate::backend::{
     Backend, RenewOutcome, RenewRequest, fail_all, hurried, left, shortest, within,
@@ -112,16 +112,16 @@ impl MongoBackend {
     fn statement<'a>(
         &self,
         request: &'a RenewRequest,
-        pipelines: &mut HashMap<(Shape, Option<&'a Key>), RawArrayBuf>,
+        pipelines: &mut HashMap<(Form, Option<&'a Key>), RawArrayBuf>,
     ) -> Result<RawDocumentBuf> {
-        let shape = Shape::of(request);
+        let form = Form::of(request);
         // In a field it names the key.
         let key = self.place.is_field().then_some(&request.key);
-        let pipeline = match pipelines.entry((shape, key)) {
+        let pipeline = match pipelines.entry((form, key)) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => {
                 let mut pipeline = RawArrayBuf::new();
-                for stage in self.place.moved(&request.key, shared(shape)?) {
+                for stage in self.place.moved(&request.key, shared(form)?) {
                     pipeline.push(raw(&stage)?);
                 }
                 unknown.insert(pipeline)

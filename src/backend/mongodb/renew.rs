@@ -71,13 +71,13 @@ fn newer(request: &RenewRequest, seen: Option<&LockRecord>) -> RenewOutcome {
 
 /// What there is to do; all the rest are [values](values).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Shape {
+pub(super) struct Form {
     exclusive: bool,
     restamps: bool,
     raises: bool,
 }
 
-impl Shape {
+impl Form {
     pub(super) fn of(request: &RenewRequest) -> Self {
         Self {
             exclusive: request.mode == Mode::Exclusive,
@@ -96,12 +96,12 @@ fn raise(request: &RenewRequest) -> Option<u64> {
 fn pipeline(request: &RenewRequest) -> Result<Vec<Document>> {
     let values = values(request)?.into_iter();
     let vars = values.map(|(name, value)| (name, bson!({ "$literal": value })));
-    Ok(replace_with(vars.collect(), renewal(Shape::of(request))?))
+    Ok(replace_with(vars.collect(), renewal(Form::of(request))?))
 }
 
-/// The same for any request of a shape, where its [values](values) are known by their names.
-pub(super) fn shared(shape: Shape) -> Result<Vec<Document>> {
-    Ok(vec![doc! { "$replaceWith": renewal(shape)? }])
+/// The same for any request of a form, where its [values](values) are known by their names.
+pub(super) fn shared(form: Form) -> Result<Vec<Document>> {
+    Ok(vec![doc! { "$replaceWith": renewal(form)? }])
 }
 
 /// By the names that they have in the expression.
@@ -119,8 +119,8 @@ pub(super) fn values(request: &RenewRequest) -> Result<Document> {
     Ok(values)
 }
 
-fn renewal(shape: Shape) -> Result<Bson> {
-    let newer = if shape.raises { "$lte" } else { "$lt" };
+fn renewal(form: Form) -> Result<Bson> {
+    let newer = if form.raises { "$lte" } else { "$lt" };
     let mut tests = vec![
         // First: what is missing is less than anything, but equal to nothing.
         bson!({ "$eq": ["$$mine.token", "$$granted"] }),
@@ -128,20 +128,20 @@ fn renewal(shape: Shape) -> Result<Bson> {
         bson!({ "$lt": ["$$mine.expiresAt", DateTime::from_millis(FAR)] }),
         bson!({ "$eq": ["$mode", "$$mode"] }),
     ];
-    if shape.exclusive {
+    if form.exclusive {
         tests.push(bson!({ "$eq": ["$token", "$$granted"] }));
     }
-    if shape.raises {
+    if form.raises {
         tests.push(bson!({ "$lt": ["$token", "$$raised"] }));
     }
     tests.extend(shape::well_formed());
-    let decision = bson!({ "$cond": [all(tests), changed(shape)?, "$$ROOT"] });
+    let decision = bson!({ "$cond": [all(tests), changed(form)?, "$$ROOT"] });
     Ok(write::with_mine(decision))
 }
 
-fn changed(shape: Shape) -> Result<Bson> {
+fn changed(form: Form) -> Result<Bson> {
     let mut renewed = doc! { "ttlMs": "$$ttl", "expiresAt": "$$until", "seq": "$$seq" };
-    if shape.restamps {
+    if form.restamps {
         renewed.insert("acquiredAt", "$$NOW");
     }
     let is_mine = bson!({ "$eq": ["$$h.id", "$$id"] });
@@ -150,7 +150,7 @@ fn changed(shape: Shape) -> Result<Bson> {
         "rev": { "$add": ["$rev", 1_i64] },
         "purgeAt": { "$ifNull": ["$pinned", purge_at] },
     };
-    if shape.raises {
+    if form.raises {
         renewed.insert("token", "$$raised");
         written.insert("token", "$$raised");
     }
