@@ -4,14 +4,12 @@
 use anyhow::Result;
 use fastrand::Rng;
 use indicatif::ProgressBar;
-use tokio::runtime;
-use tokio::task::spawn_blocking;
 
 use crate::meter::{Meter, Usage};
 use crate::raw::{ByHand, Recorded, take_and_release};
 use crate::report::Report;
 use crate::server::{Driver, Site};
-use crate::time::{Clock, Times, median};
+use crate::time::{Clock, Times, median, on_one_thread};
 use crate::{Bench, TIMES};
 
 const NAME: &str = "acquire";
@@ -33,16 +31,9 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
         seed: bench.seed,
         bar: bench.bar.clone(),
     };
-    let on_one_thread = race.clone();
     let wall = race.run(Clock::WALL).await?;
-    // All that the client does is done by one thread, and nothing else is: whatever the server takes is left out.
-    let processor = spawn_blocking(move || {
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        runtime.block_on(on_one_thread.run(Clock::THREAD))
-    });
-    let processor = processor.await??;
+    // Nothing else is done by that thread: whatever the server takes is left out.
+    let processor = on_one_thread(async move || race.run(Clock::THREAD).await).await?;
 
     let [ours, by_hand] = count(&bench.site).await?;
     let times = |blocks: &[Block], who: usize, of: fn(&Times) -> f64| {
@@ -82,7 +73,6 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
 /// The times of all three.
 type Block = [Times; 3];
 
-#[derive(Clone)]
 struct Race {
     site: Site,
     rounds: usize,

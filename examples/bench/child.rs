@@ -10,7 +10,9 @@ use tokio::net::TcpListener;
 use tokio::process::{ChildStdin, ChildStdout, Command};
 
 use crate::raw::Way;
+use crate::repeat::{Operation, repeat};
 use crate::server::Site;
+use crate::time::on_one_thread;
 use crate::{cold, contention, handover};
 
 /// A [`Role`] as JSON.
@@ -21,9 +23,22 @@ const ROLE: &str = "DOCLOCK_BENCH_ROLE";
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Role {
     Dynoxide,
-    Contender { site: Site, tasks: usize },
-    Waiter { site: Site },
-    Shot { site: Site, way: Way },
+    Contender {
+        site: Site,
+        tasks: usize,
+    },
+    Waiter {
+        site: Site,
+    },
+    Shot {
+        site: Site,
+        way: Way,
+    },
+    Repeat {
+        site: Option<Site>,
+        operation: Operation,
+        rounds: usize,
+    },
 }
 
 impl Role {
@@ -41,6 +56,11 @@ impl Role {
             Self::Contender { site, tasks } => contention::contend(&site, tasks).await,
             Self::Waiter { site } => handover::wait(&site).await,
             Self::Shot { site, way } => cold::shoot(&site, way).await,
+            Self::Repeat {
+                site,
+                operation,
+                rounds,
+            } => on_one_thread(async move || repeat(site.as_ref(), operation, rounds).await).await,
         }
     }
 }

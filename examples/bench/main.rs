@@ -24,6 +24,7 @@ mod meter;
 mod plot;
 mod raw;
 mod renewals;
+mod repeat;
 mod report;
 mod server;
 #[path = "../../tests/support/mod.rs"]

@@ -5,6 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 use hdrhistogram::Histogram;
 use nix::time::{ClockId, clock_gettime};
+use tokio::runtime;
+use tokio::task::spawn_blocking;
 
 /// A clock of the kernel's.
 #[derive(Clone, Copy)]
@@ -67,4 +69,17 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Has all of it done by one thread, as a runtime of several would not.
+pub(crate) async fn on_one_thread<T: Send + 'static>(
+    work: impl AsyncFnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let done = spawn_blocking(move || {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(work())
+    });
+    done.await?
 }
