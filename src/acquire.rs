@@ -200,6 +200,7 @@ impl<'a> Acquisition<'a> {
 
     /// Sends one attempt. It goes on without us if we are dropped or run out of time.
     async fn attempt(&mut self, left: Duration) -> Result<AcquireOutcome> {
+        self.lose_patience();
         let now = self.now();
         let inner = self.client.inner();
         let request = &mut self.plan.request;
@@ -290,7 +291,6 @@ impl<'a> Acquisition<'a> {
         self.answered(false);
         self.plan.request.queued = false;
         let now = self.saw(&contention);
-        self.lose_patience();
         let pause = self.polls.outside(&contention, now, fastrand::f64());
         Ok(Next::Again(pause, Setback::Held(contention)))
     }
@@ -304,13 +304,12 @@ impl<'a> Acquisition<'a> {
         now
     }
 
-    /// Who is passed again and again, and not told when to ask, asks in the order of arrival from now on.
+    /// Who is passed again and again asks in the order of arrival from now on.
     fn lose_patience(&mut self) {
-        let is_told = self.wake.as_ref().is_some_and(Wake::is_live);
         let request = &mut self.plan.request;
+        let is_passed = self.wake.as_ref().is_some_and(Wake::is_passed);
         if request.queueing == Queueing::WhenNeeded
-            && !is_told
-            && self.polls.is_passed(request.mode)
+            && (is_passed || self.polls.is_passed(request.mode))
             && self.client.inner().backend.hands_over()
         {
             request.queueing = Queueing::Fair;

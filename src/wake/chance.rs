@@ -84,6 +84,10 @@ impl Wake {
         if sight.freed == self.asked.freed {
             return None;
         }
+        // It asks for a place in the queue, whoever has the lock.
+        if matches!(stand, Stand::Outside) && first && self.passes(sight) {
+            return Some(Duration::ZERO);
+        }
         let alone = self.mode == Mode::Exclusive;
         if alone && !sight.free {
             return None;

@@ -19,6 +19,8 @@ pub(crate) use self::chance::{Pace, Stand};
 const NARROW: Duration = Duration::from_millis(4);
 /// The window of a large crowd of processes.
 const WIDE: Duration = Duration::from_millis(250);
+/// Who sees the lock go to others so often without it stops trying its luck.
+const PASSED: u64 = 4;
 
 /// Tells those who wait for a key when it is worth to ask for it: what a [`Backend`](crate::Backend) that sees its
 /// records change as they do has one of, and answers [`watch`](crate::Backend::watch) from.
@@ -214,6 +216,15 @@ impl Wake {
         if let Some(waiting) = self.of.state().keys.get_mut(&self.key) {
             waiting.window = window(waiting.window, granted);
         }
+    }
+
+    /// Whether others were granted the lock so often since it was last asked for that it will hardly be had by luck.
+    pub(crate) fn is_passed(&self) -> bool {
+        self.passes(*self.sight.borrow())
+    }
+
+    fn passes(&self, sight: Sight) -> bool {
+        self.mode == Mode::Exclusive && sight.granted - self.asked.granted >= PASSED
     }
 
     /// Whether nobody of this process came before it who wants the same.

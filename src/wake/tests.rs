@@ -221,6 +221,29 @@ async fn in_line_those_ask_whose_turn_it_may_be() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_is_passed_again_and_again_asks_whoever_has_it() {
+    for (mode, stand, times, told) in [
+        (EXCLUSIVE, Stand::Outside, PASSED, true),
+        (EXCLUSIVE, Stand::Outside, PASSED - 1, false),
+        (EXCLUSIVE, line(9, 9), PASSED, false),
+    ] {
+        let wakes = live();
+        let mut wake = wakes.watch(&key(), mode);
+        let mut second = wakes.watch(&key(), mode);
+        for _ in 0..times {
+            wakes.freed(&key());
+            wakes.granted(&key());
+        }
+        assert!(!is_told(&mut second, stand).await, "not the first");
+        let asks = is_told(&mut wake, stand).await;
+        assert_eq!(asks, told, "{stand:?}, {times}");
+        assert_eq!(wake.is_passed(), times >= PASSED);
+        wake.asks();
+        assert!(!wake.is_passed());
+    }
+}
+
 #[test]
 fn who_loses_a_race_holds_back() {
     let wakes = live();

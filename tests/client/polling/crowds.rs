@@ -32,7 +32,7 @@ impl Crowd {
 }
 
 /// The process and the time of each section.
-type Log = Arc<Mutex<Vec<(usize, Instant)>>>;
+pub(crate) type Log = Arc<Mutex<Vec<(usize, Instant)>>>;
 
 async fn crowd(processes: usize, tasks: usize, fair: bool, time: Duration) -> Crowd {
     let backend = Polled::new();
@@ -68,7 +68,8 @@ async fn crowd(processes: usize, tasks: usize, fair: bool, time: Duration) -> Cr
     }
 }
 
-fn waits(
+/// How long each process was without the lock while others had it.
+pub(crate) fn waits(
     processes: usize,
     log: &[(usize, Instant)],
     start: Instant,

@@ -1,6 +1,6 @@
 //! Waiters that are told of nothing: how late they notice, what their looks cost, and who gets the lock.
 
-mod crowds;
+pub(crate) mod crowds;
 mod looks;
 
 use std::sync::Arc;
