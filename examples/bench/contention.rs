@@ -46,9 +46,10 @@ struct Slot {
 /// What came of a slot, in one process or all of them.
 #[derive(Default, Serialize, Deserialize)]
 struct Tally {
-    sections: usize,
     usage: Usage,
-    /// Milliseconds; of those that were still waiting in the end, until then.
+    /// When each section was entered.
+    entries: Vec<Duration>,
+    /// A task's, in milliseconds; of those that were still waiting in the end, until then.
     waits: Vec<f64>,
 }
 
@@ -84,9 +85,10 @@ struct Measured {
     per_second: f64,
     /// For each section.
     usage: Usage,
-    /// Milliseconds.
+    /// A task's wait, in milliseconds.
     longest: f64,
-    median: f64,
+    /// Of how long a process was without the lock while others had it: the longest time, to the median.
+    unfairness: f64,
 }
 
 async fn contest(
@@ -120,7 +122,7 @@ async fn contest(
                 child.say(&slot).await?;
                 child.hear::<Tally>().await
             }));
-            measured.push(Measured::of(&tallies.await?, length));
+            measured.push(Measured::of(&tallies.await?, &slot));
             bench.bar.inc(1);
         }
     }
@@ -131,16 +133,44 @@ async fn contest(
 }
 
 impl Measured {
-    fn of(tallies: &[Tally], length: Duration) -> Self {
-        let sections = tallies.iter().map(|tally| tally.sections).sum::<usize>() as f64;
-        let waits = || tallies.iter().flat_map(|tally| tally.waits.iter().copied());
+    fn of(tallies: &[Tally], slot: &Slot) -> Self {
+        let sections = tallies.iter().map(|tally| tally.entries.len());
+        let sections = sections.sum::<usize>() as f64;
+        let waits = tallies.iter().flat_map(|tally| tally.waits.iter().copied());
+        let absences = absences(tallies, slot);
         Self {
-            per_second: sections / length.as_secs_f64(),
+            per_second: sections / (slot.until - slot.from).as_secs_f64(),
             usage: Usage::sum(tallies.iter().map(|tally| tally.usage)) / sections.max(1.0),
-            longest: waits().fold(0.0, f64::max),
-            median: median(waits()),
+            longest: longest(waits),
+            unfairness: longest(absences.iter().copied()) / median(absences),
         }
     }
+}
+
+/// How long each process was without the lock while others had it, in milliseconds.
+fn absences(tallies: &[Tally], slot: &Slot) -> Vec<f64> {
+    let entries = tallies.iter().enumerate();
+    let entries = entries.flat_map(|(of, tally)| tally.entries.iter().map(move |when| (*when, of)));
+    let mut entries: Vec<_> = entries.collect();
+    entries.sort_unstable();
+    let mut left = vec![slot.from; tallies.len()];
+    let mut absences = Vec::new();
+    let mut last = None;
+    for (when, of) in entries {
+        if last.is_some_and(|last| last != of) {
+            absences.push(millis(when - left[of]));
+        }
+        left[of] = when;
+        last = Some(of);
+    }
+    // Those that are without it in the end.
+    let others = left.iter().enumerate().filter(|(of, _)| Some(*of) != last);
+    absences.extend(others.map(|(_, left)| millis(slot.until - *left)));
+    absences
+}
+
+fn longest(times: impl Iterator<Item = f64>) -> f64 {
+    times.fold(0.0, f64::max)
 }
 
 type Quantity = fn(&Measured) -> f64;
@@ -172,9 +202,11 @@ fn tell(
     let writes = |it: &Measured| it.usage.writes;
     tell("writes for each section", "", writes, Some(usage));
     tell("sections a second", "/s", |it| it.per_second, None);
-    tell("longest wait", "ms", |it| it.longest, None);
-    let unfairness = |it: &Measured| it.longest / it.median;
-    tell("longest wait / the median", "", unfairness, None);
+    tell("longest wait of a task", "ms", |it| it.longest, None);
+    if processes > 1 {
+        let what = "longest wait of a process / the median";
+        tell(what, "", |it| it.unfairness, None);
+    }
 }
 
 fn draw(bench: &Bench, report: &mut Report, outcomes: &[((usize, usize), Outcome)]) {
@@ -224,8 +256,8 @@ pub(crate) async fn contend(site: &Site, tasks: usize) -> Result<()> {
             ..Tally::default()
         };
         while let Some(one) = crowd.join_next().await {
-            let (sections, waits) = one??;
-            tally.sections += sections;
+            let (entries, waits) = one??;
+            tally.entries.extend(entries);
             tally.waits.extend(waits);
         }
         say(&tally)?;
@@ -246,23 +278,21 @@ struct Contender {
 }
 
 impl Contender {
-    /// One task: sections, and waits in milliseconds.
-    async fn work(self, slot: Slot) -> Result<(usize, Vec<f64>)> {
+    /// One task: when it entered its sections, and its waits in milliseconds.
+    async fn work(self, slot: Slot) -> Result<(Vec<Duration>, Vec<f64>)> {
         until(slot.begin).await?;
-        let (mut sections, mut waits) = (0, Vec::new());
+        let (mut entries, mut waits) = (Vec::new(), Vec::new());
         loop {
             let asked = Clock::WALL.now()?;
             if asked >= slot.until {
-                return Ok((sections, waits));
+                return Ok((entries, waits));
             }
             let granted = self.section(&slot, asked).await?;
             if granted.is_none_or(|granted| granted >= slot.from) {
                 let end = granted.unwrap_or(slot.until).min(slot.until);
                 waits.push(millis(end.saturating_sub(asked)));
             }
-            let done = Clock::WALL.now()?;
-            let counts = granted.is_some() && (slot.from..slot.until).contains(&done);
-            sections += usize::from(counts);
+            entries.extend(granted.filter(|granted| (slot.from..slot.until).contains(granted)));
         }
     }
 
