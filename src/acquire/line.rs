@@ -7,10 +7,6 @@ use crate::backend::{AcquireOutcome, Contention, Queueing, Reason};
 use crate::worker::{Crowd, Turn, closed};
 use crate::{Error, Mode, Result};
 
-/// How long it stands back when others of its client had the lock for a row: those of other clients may ask meanwhile, who
-/// are told that it is free, or happen to. Who polls does not rely on that: it queues when it sees a row.
-const STAND_BACK: Duration = Duration::from_millis(10);
-
 impl Acquisition<'_> {
     /// Waits for its turn among those of this client that want the key. The answer to a first attempt, if that was made in
     /// the place of a lease that ended.
@@ -27,7 +23,10 @@ impl Acquisition<'_> {
         };
         match turn? {
             Turn::Ask(crowd) => {
-                self.stand_back(crowd).await;
+                // Where many of this client want a lock, those of other clients get their turns as well.
+                if crowd == Crowd::Some && inner.backend.hands_over() {
+                    self.plan.request.queueing = Queueing::Fair;
+                }
                 Ok(None)
             }
             Turn::Offer(offer) => {
@@ -57,19 +56,6 @@ impl Acquisition<'_> {
                 wait_timeout(&refusal)
             }
             Err(error) => error,
-        }
-    }
-
-    /// Where many of this client want a lock, those of other clients get their turns as well.
-    async fn stand_back(&mut self, crowd: Crowd) {
-        let inner = self.client.inner();
-        if crowd == Crowd::Alone || !inner.backend.hands_over() {
-            return;
-        }
-        self.plan.request.queueing = Queueing::Fair;
-        if crowd == Crowd::Row {
-            let left = self.budget.left(self.now());
-            tokio::time::sleep(STAND_BACK.min(left)).await;
         }
     }
 }

@@ -224,7 +224,7 @@ impl Wake {
     }
 
     fn passes(&self, sight: Sight) -> bool {
-        self.mode == Mode::Exclusive && sight.granted - self.asked.granted >= PASSED
+        sight.granted - self.asked.granted >= PASSED
     }
 
     /// Whether nobody of this process came before it who wants the same.

@@ -35,8 +35,6 @@ pub(crate) enum Crowd {
     Alone,
     /// Others of this client did.
     Some,
-    /// So many did that it is another client's turn.
-    Row,
 }
 
 /// An attempt in the name of the lease that ends, by its owner.
@@ -123,15 +121,10 @@ impl Lines {
             line.waiters.retain(|waiter| waiter.plan.request.id != *id);
             return;
         }
-        let crowd = if line.row >= ROW {
-            Crowd::Row
-        } else {
-            Crowd::Some
-        };
         (line.row, line.has_it) = (0, false);
         while let Some(waiter) = line.waiters.pop_front() {
             let next = waiter.plan.request.id.clone();
-            if waiter.turn.send(Ok(Turn::Ask(crowd))).is_ok() {
+            if waiter.turn.send(Ok(Turn::Ask(Crowd::Some))).is_ok() {
                 line.first = next;
                 return;
             }

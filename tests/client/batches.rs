@@ -9,7 +9,7 @@ use doclock::{
     MemoryBackend, ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest, Result,
 };
 
-use crate::{TTL, pass, secs};
+use crate::{TTL, Virtual, pass, secs};
 
 /// How many it takes.
 const SIZE: usize = 25;
@@ -40,7 +40,7 @@ struct Batching {
 impl Batching {
     fn new() -> Self {
         Self {
-            inner: MemoryBackend::new(),
+            inner: MemoryBackend::with_clock(Arc::new(Virtual::begin())),
             sent: Arc::default(),
             faults: Arc::default(),
             turns: Arc::default(),
@@ -166,7 +166,7 @@ async fn acquire(client: &LockClient, prefix: &str, count: usize, apart: Duratio
 #[tokio::test(start_paused = true)]
 async fn leases_that_are_due_at_once_are_batches() {
     let backend = Batching::new();
-    let client = LockClient::new(backend.clone());
+    let client = crate::client(backend.clone());
     let leases = acquire(&client, "k", 60, Duration::ZERO).await;
     pass(secs(11)).await;
     assert_eq!(backend.take(), [25, 25, 10]);
@@ -178,7 +178,7 @@ async fn leases_that_are_due_at_once_are_batches() {
 #[tokio::test(start_paused = true)]
 async fn leases_that_were_granted_one_by_one_settle_into_batches() {
     let backend = Batching::new();
-    let client = LockClient::new(backend.clone());
+    let client = crate::client(backend.clone());
     let leases = acquire(&client, "k", 100, Duration::from_millis(50)).await;
     pass(secs(100)).await;
     backend.take();
@@ -195,7 +195,7 @@ async fn leases_that_were_granted_one_by_one_settle_into_batches() {
 #[tokio::test(start_paused = true)]
 async fn a_single_lease_is_a_renewal() {
     let backend = Batching::new();
-    let client = LockClient::new(backend.clone());
+    let client = crate::client(backend.clone());
     let _lease = acquire(&client, "k", 1, Duration::ZERO).await;
     pass(secs(11)).await;
     assert_eq!(backend.take(), [1]);
@@ -206,7 +206,7 @@ async fn a_single_lease_is_a_renewal() {
 async fn a_batch_that_hangs_or_is_throttled_makes_no_other_late() {
     for fault in [Fault::Hang, Fault::Throttled] {
         let backend = Batching::new();
-        let client = LockClient::new(backend.clone());
+        let client = crate::client(backend.clone());
         let bad = acquire(&client, "bad", 2000, Duration::ZERO).await;
         let good = acquire(&client, "good", 2000, Duration::ZERO).await;
         backend.suffer(Some(("bad", fault)));
@@ -220,7 +220,7 @@ async fn a_batch_that_hangs_or_is_throttled_makes_no_other_late() {
 #[tokio::test(start_paused = true)]
 async fn a_database_that_can_hardly_keep_up_gets_no_more_than_it_does() {
     let backend = Batching::new();
-    let client = LockClient::new(backend.clone());
+    let client = crate::client(backend.clone());
     let leases = acquire(&client, "k", 10_000, Duration::from_millis(1)).await;
     backend.suffer(Some(("k", Fault::Queue(Duration::from_millis(38)))));
     pass(TTL).await;
@@ -235,7 +235,7 @@ async fn a_database_that_can_hardly_keep_up_gets_no_more_than_it_does() {
 #[tokio::test(start_paused = true)]
 async fn one_that_hangs_takes_nobody_along() {
     let backend = Batching::new();
-    let client = LockClient::new(backend.clone());
+    let client = crate::client(backend.clone());
     let bad = acquire(&client, "bad", 1, Duration::ZERO).await;
     let good = acquire(&client, "good", SIZE * 2, Duration::ZERO).await;
     backend.suffer(Some(("bad", Fault::Hang)));
@@ -247,7 +247,7 @@ async fn one_that_hangs_takes_nobody_along() {
 #[tokio::test(start_paused = true)]
 async fn after_a_failure_a_batch_stays_one() {
     let backend = Batching::new();
-    let client = LockClient::new(backend.clone());
+    let client = crate::client(backend.clone());
     let leases = acquire(&client, "k", SIZE, Duration::ZERO).await;
     backend.suffer(Some(("k", Fault::Throttled)));
     pass(secs(15)).await;
@@ -260,7 +260,7 @@ async fn after_a_failure_a_batch_stays_one() {
 #[tokio::test(start_paused = true)]
 async fn one_that_is_lost_is_lost_alone() {
     let backend = Batching::new();
-    let client = LockClient::new(backend.clone());
+    let client = crate::client(backend.clone());
     let leases = acquire(&client, "k", SIZE, Duration::ZERO).await;
     let gone = leases[7].key().clone();
     backend.inner.force_release(&gone).await.unwrap();
@@ -275,7 +275,7 @@ async fn one_that_is_lost_is_lost_alone() {
 #[tokio::test(start_paused = true)]
 async fn what_is_not_answered_is_not_lost() {
     let backend = Batching::new();
-    let client = LockClient::new(backend.clone());
+    let client = crate::client(backend.clone());
     let leases = acquire(&client, "k", SIZE, Duration::ZERO).await;
     backend.suffer(Some(("k", Fault::Short)));
     pass(TTL * 4).await;
@@ -286,7 +286,7 @@ async fn what_is_not_answered_is_not_lost() {
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_leases_are_four_hundred_requests() {
     let backend = Batching::new();
-    let client = LockClient::new(backend.clone());
+    let client = crate::client(backend.clone());
     let leases = acquire(&client, "k", 10_000, Duration::from_millis(3)).await;
     pass(TTL).await;
     backend.take();

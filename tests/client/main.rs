@@ -25,10 +25,12 @@ mod queueing;
 mod races;
 mod waking;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use doclock::{Lock, LockClient, MemoryBackend};
+use doclock::{Backend, Clock, Lock, LockClient, MemoryBackend, Moment, Timestamp};
 use faulty::Faulty;
+use tokio::time::Instant;
 
 pub const TTL: Duration = secs(30);
 /// When a lease of [`TTL`] is lost unless renewed: the margin is a tenth.
@@ -66,6 +68,32 @@ impl World {
     pub fn other(&self) -> Lock {
         self.theirs.lock("k").ttl(TTL)
     }
+}
+
+/// Follows tokio's clock alone: what is much work may take longer than a lease by any other.
+#[derive(Clone, Copy, Debug)]
+pub struct Virtual(Instant);
+
+impl Virtual {
+    pub fn begin() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Clock for Virtual {
+    fn now(&self) -> Moment {
+        let elapsed = self.0.elapsed();
+        Moment {
+            monotonic: elapsed,
+            wall: Timestamp::from_millis(1_700_000_000_000).saturating_add(elapsed),
+        }
+    }
+}
+
+/// A client by that clock.
+pub fn client(backend: impl Backend) -> LockClient {
+    let clock = Arc::new(Virtual::begin());
+    LockClient::builder(backend).clock(clock).build()
 }
 
 /// Lets virtual time pass, and everything that is due in it happen.

@@ -12,7 +12,7 @@ use doclock::{
 use tokio::time::Instant;
 
 use crate::polling::crowds::{Log, waits};
-use crate::{TTL, pass, secs};
+use crate::{TTL, Virtual, pass, secs};
 
 /// How long a request takes, and a change until it is told.
 const WAY: Duration = Duration::from_millis(2);
@@ -34,7 +34,7 @@ impl Telling {
     /// As many processes as this, with one database.
     fn processes(count: usize) -> Vec<Self> {
         let first = Self {
-            inner: MemoryBackend::new(),
+            inner: MemoryBackend::with_clock(Arc::new(Virtual::begin())),
             wakes: (0..count).map(|_| Wakes::default()).collect(),
             process: 0,
             asked: Arc::default(),
@@ -121,7 +121,7 @@ impl Backend for Telling {
 }
 
 fn client(backend: &Telling) -> LockClient {
-    LockClient::new(backend.clone())
+    crate::client(backend.clone())
 }
 
 #[tokio::test(start_paused = true)]
@@ -157,7 +157,7 @@ async fn a_release_is_told_and_nobody_polls() {
 async fn what_is_not_told_is_found_all_the_same() {
     let process = &Telling::processes(1)[0];
     process.mute.store(true, Ordering::Relaxed);
-    let theirs = LockClient::new(process.inner.clone());
+    let theirs = crate::client(process.inner.clone());
     let held = theirs.lock("k").ttl(TTL).acquire().await.unwrap();
     let waiting = tokio::spawn(client(process).lock("k").wait(secs(600)).acquire());
     pass(secs(1)).await;
@@ -171,7 +171,7 @@ async fn what_is_not_told_is_found_all_the_same() {
 async fn everybodys_wait_ends_in_its_time() {
     let process = &Telling::processes(1)[0];
     let locks = client(process);
-    let theirs = LockClient::new(process.inner.clone());
+    let theirs = crate::client(process.inner.clone());
     let held = theirs.lock("k").ttl(TTL).acquire().await.unwrap();
     let first = tokio::spawn(locks.lock("k").wait(secs(600)).acquire());
     pass(secs(1)).await;
@@ -190,7 +190,7 @@ async fn everybodys_wait_ends_in_its_time() {
 async fn a_dead_holders_lock_is_asked_for_when_it_expires() {
     let process = &Telling::processes(1)[0];
     let ttl = secs(4);
-    let theirs = LockClient::new(process.inner.clone());
+    let theirs = crate::client(process.inner.clone());
     let dead = theirs.lock("k").ttl(ttl).manual_renewal();
     let dead = dead.acquire().await.unwrap();
     let start = Instant::now();
@@ -203,7 +203,7 @@ async fn a_dead_holders_lock_is_asked_for_when_it_expires() {
 /// As many tasks in as many processes, each holding the lock for a moment again and again. How many requests that took, per
 /// time that it was had, and how long each process was without it.
 async fn crowd(processes: usize, tasks: usize, fair: bool) -> (f64, Vec<Duration>) {
-    const SECTIONS: usize = 4_000;
+    const SECTIONS: usize = 1_000;
     let processes = Telling::processes(processes);
     let left = Arc::new(AtomicUsize::new(SECTIONS));
     let log = Log::default();

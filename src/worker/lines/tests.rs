@@ -162,7 +162,7 @@ fn a_row_ends() {
     let mut next = test.join();
     assert_eq!(test.next(&holder), None);
     test.lines.leave(&holder.id);
-    assert_eq!(next.asks(), Some(Crowd::Row));
+    assert_eq!(next.asks(), Some(Crowd::Some));
     test.hold(&next);
     let last = test.join();
     assert_eq!(test.next(&next), Some(last.id), "a row of its own");

@@ -11,11 +11,10 @@ use async_trait::async_trait;
 use doclock::rules::{ServerTime, Verdict, admit};
 use doclock::{
     AcquireOutcome, AcquireRequest, Backend, Clock, Key, LockClient, LockRecord, MemoryBackend,
-    Moment, ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest, Result, Timestamp,
+    ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest, Result,
 };
-use tokio::time::Instant;
 
-use crate::pass;
+use crate::{Virtual, pass};
 
 /// How long a request takes.
 const WAY: Duration = Duration::from_millis(4);
@@ -34,23 +33,9 @@ struct Polled {
     writes: Arc<AtomicUsize>,
 }
 
-/// Follows tokio's clock, so that a look and a write of the same instant agree.
-#[derive(Clone, Copy, Debug)]
-struct Virtual(Instant);
-
-impl Clock for Virtual {
-    fn now(&self) -> Moment {
-        let elapsed = self.0.elapsed();
-        Moment {
-            monotonic: elapsed,
-            wall: Timestamp::from_millis(1_700_000_000_000).saturating_add(elapsed),
-        }
-    }
-}
-
 impl Polled {
     fn new() -> Self {
-        let clock = Virtual(Instant::now());
+        let clock = Virtual::begin();
         Self {
             inner: MemoryBackend::with_clock(Arc::new(clock)),
             clock,
@@ -60,7 +45,7 @@ impl Polled {
     }
 
     fn client(&self) -> LockClient {
-        LockClient::new(self.clone())
+        crate::client(self.clone())
     }
 
     /// How many since the last call.
