@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+use tokio::net::TcpStream;
 use tokio::process::Command;
 
 use crate::support::poll;
@@ -32,7 +33,7 @@ async fn it_runs_under_the_emulator_of_aws() -> Result<()> {
         Ok(serde_json::from_str(&answer.text().await?)?)
     };
     poll::until("the emulator listens", Duration::from_secs(30), || async {
-        caller.get(&url).send().await.is_ok()
+        TcpStream::connect(&front).await.is_ok()
     })
     .await?;
     assert_eq!(invoke("1").await?, "sold");
