@@ -85,17 +85,16 @@ async fn charge(State(service): State<Arc<Service>>, headers: HeaderMap) -> Stat
     let Ok(token) = token.parse() else {
         return StatusCode::BAD_REQUEST;
     };
+    // Who is refused for its token was inside beside another all the same.
+    let _inside = Inside::of(&service);
     {
         let mut log = service.log.lock().unwrap();
         if log.entries.iter().any(|(_, seen, _)| *seen > token) {
             return StatusCode::CONFLICT;
         }
-        log.entries
-            .push((order.to_owned(), token, SystemTime::now()));
-        log.inside += 1;
-        log.most_inside = log.most_inside.max(log.inside);
+        let entry = (order.to_owned(), token, SystemTime::now());
+        log.entries.push(entry);
     }
-    let _inside = Inside(&service);
     tokio::time::sleep(PAUSE).await;
     let mut held = service.held.subscribe();
     let _ = held.wait_for(|held| !held.contains(order)).await;
@@ -105,6 +104,15 @@ async fn charge(State(service): State<Arc<Service>>, headers: HeaderMap) -> Stat
 
 /// Who hangs up is no longer inside.
 struct Inside<'a>(&'a Service);
+
+impl<'a> Inside<'a> {
+    fn of(service: &'a Service) -> Self {
+        let mut log = service.log.lock().unwrap();
+        log.inside += 1;
+        log.most_inside = log.most_inside.max(log.inside);
+        Self(service)
+    }
+}
 
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
