@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use crate::support::poll;
 
 /// A payment takes this long: without a lock the others come in between.
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(100);
 
 pub struct Payments {
     pub url: String,
