@@ -13,7 +13,6 @@ pub mod safety {}
 #[doc = include_str!("../docs/limits.md")]
 pub mod limits {}
 
-#[cfg(feature = "dynamodb")]
 #[doc = include_str!("../docs/serverless.md")]
 pub mod serverless {}
 
