@@ -99,15 +99,12 @@ impl Shop {
             .expression_attribute_values(":amount", amount)
             .build()?;
         let held = lease.condition_check(&self.dynamodb).await?;
-        let parts = [
-            TransactWriteItem::builder().condition_check(held),
-            TransactWriteItem::builder().put(ordered),
-            TransactWriteItem::builder().update(sold),
-        ];
-        let parts = parts.map(|part| part.build()).to_vec();
+        let part = TransactWriteItem::builder;
         let write = self.dynamodb.transact_write_items();
-        let written = write.set_transact_items(Some(parts)).send().await;
-        written.context("not sold")?;
+        let write = write.transact_items(part().condition_check(held).build());
+        let write = write.transact_items(part().put(ordered).build());
+        let write = write.transact_items(part().update(sold).build());
+        write.send().await.context("not sold")?;
         Ok(())
     }
 
