@@ -13,6 +13,9 @@ pub mod safety {}
 #[doc = include_str!("../docs/limits.md")]
 pub mod limits {}
 
+#[doc = include_str!("../docs/serverless.md")]
+pub mod serverless {}
+
 /// A page for each way to use a lock: the shortest code, what happens when things go wrong, what is not guaranteed, and the
 /// traps.
 pub mod patterns {

@@ -6,6 +6,7 @@
 mod clocks;
 mod counter;
 mod crashes;
+mod deadlines;
 mod faketime;
 mod patterns;
 mod pauses;

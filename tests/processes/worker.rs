@@ -3,6 +3,7 @@
 //! | command | answer |
 //! |---|---|
 //! | `try KEY TTL` | `granted TOKEN`, `held` |
+//! | `until KEY TTL LEFT`: as `try`, with a deadline so far away | `granted TOKEN`, `held` |
 //! | `acquire KEY TTL WAIT`, answers when it is done, other commands may follow at once | `granted TOKEN` |
 //! | `held KEY` | `true`, `false` |
 //! | `lost KEY`, waits for it | the error's kind |
@@ -20,10 +21,10 @@ use std::fs::{self, OpenOptions};
 use std::io::{BufRead, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use doclock::{ErrorKind, Lease, LockClient};
+use doclock::{ErrorKind, Lease, Lock, LockClient};
 use tokio::sync::mpsc;
 
 use super::patterns::{self, quorum};
@@ -117,16 +118,25 @@ impl Worker {
         leases.get(key).cloned().context("no lease")
     }
 
+    /// If it is free: what to answer.
+    async fn take(&self, key: &str, lock: Lock) -> String {
+        match lock.try_acquire().await {
+            Ok(Some(lease)) => keep(&self.leases, key, lease),
+            Ok(None) => "held".to_owned(),
+            Err(error) => format!("{:?} {error:?}", error.kind()),
+        }
+    }
+
     async fn run(&self, words: &[&str]) -> Result<()> {
         match words {
             ["try", key, ttl] => {
                 let lock = self.locks.lock(*key).ttl(ms(ttl)?);
-                let outcome = match lock.try_acquire().await {
-                    Ok(Some(lease)) => keep(&self.leases, key, lease),
-                    Ok(None) => "held".to_owned(),
-                    Err(error) => format!("{:?} {error:?}", error.kind()),
-                };
-                answer("try", outcome);
+                answer("try", self.take(key, lock).await);
+            }
+            ["until", key, ttl, left] => {
+                let deadline = SystemTime::now() + ms(left)?;
+                let lock = self.locks.lock(*key).ttl(ms(ttl)?).deadline(deadline);
+                answer("until", self.take(key, lock).await);
             }
             ["acquire", key, ttl, wait] => {
                 let lock = self.locks.lock(*key).ttl(ms(ttl)?).wait(ms(wait)?);
