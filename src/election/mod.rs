@@ -10,7 +10,7 @@ use crate::client::LockClient;
 use crate::lock::Lock;
 use crate::record::{Label, Payload};
 use crate::wait::Backoff;
-use crate::{Error, ErrorKind, Key, Lease, LockRecord, Mode, Owner, Result};
+use crate::{Error, Key, Lease, LockRecord, Mode, Owner, Result};
 
 pub use watch::LeaderWatch;
 
@@ -153,19 +153,15 @@ impl Election {
         loop {
             let leadership = self.campaign().await?;
             let elected = clock.now();
-            let why = tokio::select! {
+            tokio::select! {
                 biased;
-                why = leadership.lost() => why,
+                _ = leadership.lost() => {}
                 value = work(&leadership) => {
-                    if let Err(error) = leadership.resign().await
-                        && error.kind() != ErrorKind::LeaseLost
-                    {
-                        tracing::warn!(%error, "could not resign, the next leader waits for the end of the lease");
-                    }
+                    // What failed is told as an event.
+                    let _ = leadership.resign().await;
                     return Ok(value);
                 }
-            };
-            tracing::warn!(%why, "leadership lost, will campaign again");
+            }
             let led = clock.now().at_least_since(elected);
             if led > self.lock.longest_ttl() {
                 backoff = Backoff::new();

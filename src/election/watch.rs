@@ -72,7 +72,9 @@ impl LeaderWatch {
                 }
                 Ok(()) => self.every,
                 Err(error) if error.is_transient() => {
-                    tracing::debug!(key = %self.key, %error, "could not look who leads");
+                    let telemetry = &self.client.inner().telemetry;
+                    let (key, error) = (telemetry.name(self.key.as_str()), telemetry.error(&error));
+                    tracing::debug!(%key, %error, "could not look who leads");
                     backoff.next(fastrand::f64()).max(self.every)
                 }
                 Err(error) => return Err(error),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use doclock::{
-    AcquireOutcome, AcquireRequest, Backend, Error, ErrorKind, Key, LockRecord, MemoryBackend,
-    ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest, Result,
+    AcquireOutcome, AcquireRequest, Backend, Database, Error, ErrorKind, Key, LockRecord,
+    MemoryBackend, ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest, Result,
 };
 
 /// What happens to one request.
@@ -165,5 +165,9 @@ impl Backend for Faulty {
 
     fn hands_over(&self) -> bool {
         self.inner.hands_over()
+    }
+
+    fn database(&self) -> Database {
+        self.inner.database()
     }
 }
