@@ -196,7 +196,7 @@ impl<'a> Acquisition<'a> {
                 Some(outcome) => outcome,
                 None => self.attempt(left.max(SHORTEST)).await,
             };
-            self.story.answered(&outcome, self.now());
+            self.story.answered(&outcome);
             let next = match outcome {
                 Ok(AcquireOutcome::Granted(grant)) => {
                     self.answered(true);

@@ -68,13 +68,13 @@ impl Story {
         self.asked = Some(now);
     }
 
-    pub(crate) fn answered(&mut self, outcome: &Result<AcquireOutcome>, now: Moment) {
+    pub(crate) fn answered(&mut self, outcome: &Result<AcquireOutcome>) {
         let Ok(AcquireOutcome::Queued(refusal) | AcquireOutcome::Held(refusal)) = outcome else {
             return;
         };
         if refusal.reason != Reason::Border {
             self.refusals += 1;
-            self.in_the_way = InTheWay::first(refusal, now);
+            self.in_the_way = InTheWay::first(refusal, self.clock.now());
         }
     }
 
