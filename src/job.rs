@@ -134,8 +134,10 @@ impl Job {
                 // Without this its success is not remembered.
                 if let Err(error) = finished {
                     let telemetry = &client.inner().telemetry;
-                    let (key, error) = (telemetry.name(key.as_str()), telemetry.error(&error));
-                    tracing::warn!(%key, %error, "the end of a run could not be written");
+                    tracing::warn!(
+                        doclock.key = %telemetry.name(key.as_str()), error = %telemetry.error(&error),
+                        "the end of a run could not be written"
+                    );
                 }
                 Ok(Run::Succeeded(value))
             }

@@ -73,8 +73,10 @@ impl LeaderWatch {
                 Ok(()) => self.every,
                 Err(error) if error.is_transient() => {
                     let telemetry = &self.client.inner().telemetry;
-                    let (key, error) = (telemetry.name(self.key.as_str()), telemetry.error(&error));
-                    tracing::debug!(%key, %error, "could not look who leads");
+                    tracing::debug!(
+                        doclock.key = %telemetry.name(self.key.as_str()), error = %telemetry.error(&error),
+                        "could not look who leads"
+                    );
                     backoff.next(fastrand::f64()).max(self.every)
                 }
                 Err(error) => return Err(error),

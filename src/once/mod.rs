@@ -289,7 +289,7 @@ fn done<T: Serialize>(result: &T, key: &Key, telemetry: &Telemetry) -> Payload {
     let (state, error) = state::done(result);
     if let Some(error) = error {
         let key = telemetry.name(key.as_str());
-        tracing::warn!(%key, %error, "the result of a run is not stored: calls that ask for it will fail");
+        tracing::warn!(doclock.key = %key, %error, "the result of a run is not stored: calls that ask for it will fail");
     }
     state
 }

@@ -52,17 +52,17 @@ impl Leaving {
         }
     }
 
+    /// Tells that it could not be released.
     pub(super) fn failed(&self, telemetry: &Telemetry, error: &Error) {
         if let Some(lease) = &self.lease {
             return lease.release_failed(error);
         }
         // Nobody knows whether it held at all: it may be gone.
         if error.kind() != ErrorKind::LeaseLost {
-            let (key, error) = (
-                telemetry.name(self.request.key.as_str()),
-                telemetry.error(error),
+            tracing::warn!(
+                doclock.key = %telemetry.name(self.request.key.as_str()), error = %telemetry.error(error),
+                "what was given up could not be released, the lock may stay until it expires"
             );
-            tracing::warn!(%key, %error, "what was given up could not be released, the lock may stay until it expires");
         }
     }
 

@@ -173,15 +173,15 @@ async fn failed_renewals_are_told_and_one_loss() {
     assert_eq!(remaining.len(), world.faults.sent(Renew));
     assert!(remaining[0] > secs(16) && remaining[0] < secs(18));
     assert!(remaining.is_sorted_by(|earlier, later| earlier > later));
-    let last: Vec<_> = events.iter().skip(1 + remaining.len()).collect();
-    match last[..] {
-        [lost] => match lost.kind {
-            EventKind::Lost { why, held, .. } => {
-                assert_eq!((why, held), (Loss::Expired, LOST_AFTER))
-            }
-            ref kind => panic!("{kind:?}"),
-        },
-        _ => panic!("one end, and no failed release of what is lost: {last:?}"),
+    // One end, and no failed release of what is lost.
+    let [end] = &events[1 + remaining.len()..] else {
+        panic!("{events:?}");
+    };
+    match end.kind {
+        EventKind::Lost { why, held, .. } => {
+            assert_eq!((why, held), (Loss::Expired, LOST_AFTER));
+        }
+        ref kind => panic!("{kind:?}"),
     }
 }
 
