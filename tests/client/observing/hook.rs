@@ -199,6 +199,8 @@ async fn each_lease_ends_once() {
 
     let evicted = world.lock().acquire().await.unwrap();
     assert_eq!(world.theirs.force_release("k").await.unwrap().len(), 1);
+    let other = world.other().try_acquire().await.unwrap().unwrap();
+    other.release().await.unwrap();
     evicted.renew().await.unwrap_err();
     evicted.release().await.unwrap_err();
     assert_eq!(

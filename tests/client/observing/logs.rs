@@ -104,7 +104,7 @@ async fn the_life_of_a_lease_is_logged() {
     let failed = capture.line("renewal failed, will try again");
     check_common(&failed, "renew");
     assert_eq!(failed.field("error.type"), "throttled");
-    assert_eq!(failed.field("error"), "scripted");
+    assert_eq!(failed.field("error"), "renew `k`: scripted");
     let remaining: u64 = failed.field("doclock.remaining_ms").parse().unwrap();
     assert!((16_000..18_000).contains(&remaining), "{remaining}");
 
@@ -118,6 +118,7 @@ async fn the_life_of_a_lease_is_logged() {
         ("WARN", "evicted")
     );
     assert_eq!(lost.field("doclock.token"), lease.token().to_string());
+    assert_eq!(lost.field("doclock.held_ms"), "12000");
 }
 
 /// Everything that is logged, as one text.
