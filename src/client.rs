@@ -225,10 +225,12 @@ impl LockClientBuilder {
         self
     }
 
-    /// Tells `hook` of each thing that happens to the client's locks: see [`Event`]. There is one hook; the last one counts.
+    /// Tells `hook` of each thing that happens to the client's locks: see [`Event`]. There is one hook; the last one
+    /// counts.
     ///
-    /// It runs where the thing happens, mostly on the client's task, and **must not block**: all renewals wait for it. Count,
-    /// or send a clone of the event to a channel. If it panics, an error is logged, and everything goes on, the hook as well.
+    /// It runs where the thing happens, mostly on the client's task, and **must not block**: all renewals wait for it.
+    /// Count, or send a clone of the event to a channel. If it panics, an error is logged, and everything goes on, the
+    /// hook as well.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> doclock::Result<()> {

@@ -7,9 +7,9 @@ use crate::{ErrorKind, Key, Mode, Owner};
 
 /// Something that happened to one of a client's locks: what [`LockClientBuilder::on_event`] tells.
 ///
-/// Each acquisition ends in one [`Acquired`](EventKind::Acquired) or [`NotAcquired`](EventKind::NotAcquired), each lease
-/// in one [`Released`](EventKind::Released) or [`Lost`](EventKind::Lost). A change of mode is an acquisition, and ends the
-/// lease before it. What was refused before any request, such as an impossible key, is none.
+/// Each acquisition ends in one [`Acquired`](EventKind::Acquired) or [`NotAcquired`](EventKind::NotAcquired), each
+/// lease in one [`Released`](EventKind::Released) or [`Lost`](EventKind::Lost). A change of mode is an acquisition,
+/// and ends the lease before it. What was refused before any request, such as an impossible key, is none.
 ///
 /// [`LockClientBuilder::on_event`]: crate::LockClientBuilder::on_event
 #[derive(Clone, Debug)]
@@ -36,8 +36,8 @@ pub enum EventKind {
         token: u64,
         /// How the acquisition went.
         effort: Effort,
-        /// Who had it before and let it run out: somebody who crashed, or was cut off. Known only where it was waited for;
-        /// a lease that had run out before is not seen.
+        /// Who had it before and let it run out: somebody who crashed, or was cut off. Known only where it was waited
+        /// for; a lease that had run out before is not seen.
         took_over: Option<Owner>,
     },
     /// An acquisition ended without a lease.
@@ -76,8 +76,8 @@ pub enum EventKind {
         /// How long it was held, counted from the first grant if its mode was changed.
         held: Duration,
     },
-    /// The database did not confirm that a lease, or an acquisition that was given up, ended: the lock stays taken until it
-    /// expires. [`ErrorKind::LeaseLost`]: it was gone before, so what was done last may not have been alone.
+    /// The database did not confirm that a lease ended, which it did here: the lock stays taken until it expires.
+    /// [`ErrorKind::LeaseLost`]: it was gone before, so what was done last may not have been alone.
     #[non_exhaustive]
     ReleaseFailed {
         /// What kind of failure it was.
@@ -91,8 +91,8 @@ pub enum EventKind {
 pub struct Effort {
     /// How long it took in all.
     pub took: Duration,
-    /// How much of that was over when the last request was sent: the wait for others, or for a database that did not answer.
-    /// The rest is that request's own time. All of it if none was sent.
+    /// How much of that was over when the last request was sent: the wait for others, or for a database that did not
+    /// answer. The rest is that request's own time. All of it if none was sent.
     pub waited: Duration,
     /// How many requests were sent.
     pub attempts: u32,

@@ -145,8 +145,9 @@ impl Election {
     ///
     /// # Errors
     ///
-    /// What cannot be survived by waiting: [`ErrorKind::InvalidInput`], [`ErrorKind::CorruptRecord`],
-    /// [`ErrorKind::PermissionDenied`] and the like.
+    /// What cannot be survived by waiting: [`InvalidInput`](crate::ErrorKind::InvalidInput),
+    /// [`CorruptRecord`](crate::ErrorKind::CorruptRecord), [`PermissionDenied`](crate::ErrorKind::PermissionDenied) and
+    /// the like.
     pub async fn run_as_leader<T>(&self, work: impl AsyncFn(&Leadership) -> T) -> Result<T> {
         let clock = &self.client.inner().clock;
         let mut backoff = Backoff::new();
@@ -185,7 +186,7 @@ impl Election {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] for an impossible key.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an impossible key.
     pub fn watch(&self) -> Result<LeaderWatch> {
         let key = Key::new(self.lock.name())?;
         Ok(LeaderWatch::new(self.client.clone(), key))
@@ -251,7 +252,7 @@ impl Leader {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::CorruptRecord`] if it is not of that type.
+    /// [`CorruptRecord`](crate::ErrorKind::CorruptRecord) if it is not of that type.
     pub fn data<T: serde::de::DeserializeOwned>(&self) -> Result<Option<T>> {
         self.payload.as_ref().map(Payload::parse).transpose()
     }

@@ -1,4 +1,5 @@
-//! Events as `tracing` shows them, by the field names of OpenTelemetry's conventions for databases where these have one.
+//! Events as `tracing` shows them, by the field names of OpenTelemetry's conventions for databases where these have
+//! one.
 
 use std::time::Duration;
 
