@@ -6,16 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
+use tracing::Instrument;
 
 use crate::backend::{
     AcquireOutcome, AcquireRequest, Contention, Grant, Occupant, Queueing, Reason, RenewOutcome,
     RenewRequest,
 };
 use crate::client::LockClient;
-use crate::lease::{Hold, LeaseState};
+use crate::lease::{Hold, LeaseState, Loss};
 use crate::plan::Plan;
 use crate::record::Payload;
 use crate::renewal::{Renewal, Span};
+use crate::telemetry::Story;
 use crate::time::Moment;
 use crate::wait::{Backoff, Polls, Watch, watching};
 use crate::wake::{Pace, Stand, Wake};
@@ -34,7 +36,20 @@ pub(crate) enum Taken<L = Hold> {
 
 /// Acquires. Contention ends in [`ErrorKind::WaitTimeout`], at once
 /// if `wait` is zero: then the database is asked until it has answered.
-pub(crate) async fn acquire(client: &LockClient, mut plan: Plan, wait: Duration) -> Result<Taken> {
+pub(crate) async fn acquire(client: &LockClient, plan: Plan, wait: Duration) -> Result<Taken> {
+    let mut story = Story::of(client, &plan.request);
+    let span = story.span();
+    let taken = take(client, plan, wait, &mut story).instrument(span).await;
+    story.ended(&taken, !wait.is_zero());
+    taken
+}
+
+async fn take(
+    client: &LockClient,
+    mut plan: Plan,
+    wait: Duration,
+    story: &mut Story,
+) -> Result<Taken> {
     let inner = client.inner();
     inner.worker.start()?;
     let waits = !wait.is_zero();
@@ -54,7 +69,7 @@ pub(crate) async fn acquire(client: &LockClient, mut plan: Plan, wait: Duration)
     } else {
         None
     };
-    Acquisition::new(client, plan, budget, waits)
+    Acquisition::new(client, plan, budget, waits, story)
         .run(&mut turn)
         .await
 }
@@ -72,10 +87,14 @@ pub(crate) async fn convert(
         from: inner.clock.now(),
         length: length.min(inner.request_timeout),
     };
-    let taken = Acquisition::new(client, plan, budget, false)
+    let mut story = Story::of(client, &plan.request);
+    let span = story.span();
+    let taken = Acquisition::new(client, plan, budget, false, &mut story)
         .run(turn)
-        .await?;
-    Ok(match taken {
+        .instrument(span)
+        .await;
+    story.ended(&taken, false);
+    Ok(match taken? {
         Taken::Lease(lease) => Some(lease),
         Taken::Skipped(_) => None,
     })
@@ -106,6 +125,7 @@ struct Acquisition<'a> {
     plan: Plan,
     budget: Span,
     waits: bool,
+    story: &'a mut Story,
     renewal: Renewal,
     pending: Pending,
     backoff: Backoff,
@@ -138,11 +158,18 @@ impl Setback {
 }
 
 impl<'a> Acquisition<'a> {
-    fn new(client: &'a LockClient, plan: Plan, budget: Span, waits: bool) -> Self {
+    fn new(
+        client: &'a LockClient,
+        plan: Plan,
+        budget: Span,
+        waits: bool,
+        story: &'a mut Story,
+    ) -> Self {
         Self {
             client,
             budget,
             waits,
+            story,
             renewal: renewal(&plan),
             pending: Pending::new(client, &plan),
             plan,
@@ -169,6 +196,7 @@ impl<'a> Acquisition<'a> {
                 Some(outcome) => outcome,
                 None => self.attempt(left.max(SHORTEST)).await,
             };
+            self.story.answered(&outcome);
             let next = match outcome {
                 Ok(AcquireOutcome::Granted(grant)) => {
                     self.answered(true);
@@ -213,6 +241,7 @@ impl<'a> Acquisition<'a> {
         request.timeout = inner.request_timeout.min(left);
         request.watched = self.watch.dead(now);
         request.seq = self.renewal.send(now);
+        self.story.asks(now);
         let ending = self.plan.ending(inner.request_timeout);
         let attempt = inner.worker.attempt(self.plan.request.clone(), ending);
         match tokio::time::timeout(left, attempt).await {
@@ -368,7 +397,10 @@ impl<'a> Acquisition<'a> {
         match refreshed.unwrap_or_else(|_| Err(no_answer())) {
             Ok(RenewOutcome::Renewed(validity)) => self.renewal.stands(&validity),
             Ok(RenewOutcome::Lost) => self.renewal.nothing_stands(),
-            Err(error) => tracing::debug!(%error, "a grant could not be refreshed"),
+            Err(error) => {
+                let error = self.client.inner().telemetry.error(&error);
+                tracing::debug!(%error, "a grant could not be refreshed");
+            }
         }
     }
 
@@ -387,14 +419,16 @@ impl<'a> Acquisition<'a> {
         let inner = self.client.inner();
         let mut plan = self.plan.clone();
         plan.request.timeout = inner.request_timeout;
-        let clock = Arc::clone(&inner.clock);
         let granted = (grant, granted);
-        let lease = Arc::new(LeaseState::new(&plan, granted, deadline, clock, turn));
-        inner.worker.hold(Held {
+        let lease = Arc::new(LeaseState::new(&plan, granted, deadline, inner, turn));
+        // Before anybody else can tell of its end.
+        self.story.acquired(&lease, &plan.request.watched);
+        let held = inner.worker.hold(Held {
             lease: Arc::clone(&lease),
             renewal: self.renewal.clone(),
             plan,
-        })?;
+        });
+        held.inspect_err(|_| lease.lose(Loss::Shutdown))?;
         Ok(Hold::new(lease, self.client.clone()))
     }
 

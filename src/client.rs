@@ -11,9 +11,12 @@ use crate::backend::Backend;
 use crate::lock::Lock;
 use crate::record::ListPage;
 use crate::sync::Mutex;
+use crate::telemetry::{Hook, Redact, Telemetry};
 use crate::time::{Clock, SystemClock};
 use crate::worker::Worker;
-use crate::{Error, ErrorKind, Holder, Key, LockRecord, Mode, Owner, Permit, Result, Shared};
+use crate::{
+    Error, ErrorKind, Event, Holder, Key, LockRecord, Mode, Owner, Permit, Result, Shared,
+};
 
 /// How long one request may take unless [`LockClientBuilder::request_timeout`] says otherwise.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,6 +51,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) request_timeout: Duration,
     pub(crate) worker: Worker,
+    pub(crate) telemetry: Arc<Telemetry>,
     turns: Mutex<HashMap<(Key, Owner), Weak<Semaphore>>>,
 }
 
@@ -64,6 +68,8 @@ impl LockClient {
             backend: Arc::new(backend),
             clock: Arc::new(SystemClock),
             request_timeout: REQUEST_TIMEOUT,
+            hook: None,
+            redact: None,
         }
     }
 
@@ -196,12 +202,13 @@ impl fmt::Debug for LockClient {
 }
 
 /// Settings of a [`LockClient`].
-#[derive(Debug)]
 #[must_use = "call `build`"]
 pub struct LockClientBuilder {
     backend: Arc<dyn Backend>,
     clock: Arc<dyn Clock>,
     request_timeout: Duration,
+    hook: Option<Hook>,
+    redact: Option<Redact>,
 }
 
 impl LockClientBuilder {
@@ -218,17 +225,86 @@ impl LockClientBuilder {
         self
     }
 
+    /// Tells `hook` of each thing that happens to the client's locks: see [`Event`]. There is one hook; the last one
+    /// counts.
+    ///
+    /// It runs where the thing happens, mostly on the client's task, and **must not block**: all renewals wait for it.
+    /// Count, or send a clone of the event to a channel. If it panics, an error is logged, and everything goes on, the
+    /// hook as well.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> doclock::Result<()> {
+    /// use doclock::{EventKind, LockClient, MemoryBackend};
+    ///
+    /// let (events, mut told) = tokio::sync::mpsc::unbounded_channel();
+    /// let locks = LockClient::builder(MemoryBackend::new())
+    ///     .on_event(move |event| drop(events.send(event.clone())))
+    ///     .build();
+    /// locks.lock("item:1").acquire().await?.release().await?;
+    /// while let Some(event) = told.recv().await {
+    ///     match event.kind {
+    ///         EventKind::Acquired { effort, .. } => println!("{} after {:?}", event.key, effort.took),
+    ///         EventKind::Lost { why, .. } => eprintln!("{} is lost: {why:?}", event.key),
+    ///         EventKind::Released { held, .. } => {
+    ///             println!("{} was held for {held:?}", event.key);
+    ///             break;
+    ///         }
+    ///         _ => {}
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn on_event(mut self, hook: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.hook = Some(Box::new(hook));
+        self
+    }
+
+    /// Shows keys and owners in logs as `redact` writes them, and errors there by their kind alone: for keys that tell of
+    /// people. For what the client logs by `tracing`; [what is not covered](crate::docs::observability#redaction) is
+    /// little. Metrics have no keys anyway, and the hook and errors, which are the program's own, have them as they are.
+    ///
+    /// ```
+    /// # use doclock::{LockClient, MemoryBackend};
+    /// // `user:ada@example.org` becomes `user:…`.
+    /// let locks = LockClient::builder(MemoryBackend::new())
+    ///     .redact(|name| match name.split_once(':') {
+    ///         Some((kind, _)) => format!("{kind}:…"),
+    ///         None => "…".to_owned(),
+    ///     })
+    ///     .build();
+    /// ```
+    pub fn redact(mut self, redact: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        self.redact = Some(Box::new(redact));
+        self
+    }
+
     /// Makes the client. Sends nothing.
     #[must_use]
     pub fn build(self) -> LockClient {
-        let worker = Worker::new(Arc::clone(&self.backend), Arc::clone(&self.clock));
+        let telemetry = Telemetry::new(self.backend.database(), self.hook, self.redact);
+        let telemetry = Arc::new(telemetry);
+        let worker = Worker::new(
+            Arc::clone(&self.backend),
+            Arc::clone(&self.clock),
+            Arc::clone(&telemetry),
+        );
         LockClient(Arc::new(Inner {
             backend: self.backend,
             clock: self.clock,
             request_timeout: self.request_timeout.max(Duration::from_millis(1)),
             worker,
+            telemetry,
             turns: Mutex::default(),
         }))
+    }
+}
+
+impl fmt::Debug for LockClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockClientBuilder")
+            .field("backend", &self.backend)
+            .field("request_timeout", &self.request_timeout)
+            .finish_non_exhaustive()
     }
 }
 

@@ -9,6 +9,9 @@ pub mod performance {}
 #[doc = include_str!("../docs/safety.md")]
 pub mod safety {}
 
+#[doc = include_str!("../docs/observability.md")]
+pub mod observability {}
+
 #[cfg(all(feature = "mongodb", feature = "dynamodb"))]
 #[doc = include_str!("../docs/limits.md")]
 pub mod limits {}

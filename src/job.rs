@@ -126,13 +126,18 @@ impl Job {
             ..End::default()
         };
         let key = lease.key().clone();
+        let client = lease.hold.client.clone();
         let finished = lease.finish(end).await;
         match ended? {
             Err(error) => Ok(Run::Failed(error)),
             Ok(value) => {
                 // Without this its success is not remembered.
                 if let Err(error) = finished {
-                    tracing::warn!(%key, %error, "the end of a run could not be written");
+                    let telemetry = &client.inner().telemetry;
+                    tracing::warn!(
+                        doclock.key = %telemetry.name(key.as_str()), error = %telemetry.error(&error),
+                        "the end of a run could not be written"
+                    );
                 }
                 Ok(Run::Succeeded(value))
             }

@@ -8,13 +8,17 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::backend::{Grant, Linger, ReleaseRequest};
-use crate::client::LockClient;
+use crate::client::{Inner, LockClient};
 use crate::plan::Plan;
 use crate::record::Payload;
 use crate::renewal::Deadline;
 use crate::sync::{Mutex, MutexGuard};
+use crate::telemetry::Telemetry;
 use crate::time::{Clock, Moment, Timestamp};
-use crate::{Error, ErrorKind, Exclusive, Key, LeaseId, Mode, Owner, Permit, Result, Shared, Ttl};
+use crate::{
+    Error, ErrorKind, Event, EventKind, Exclusive, Key, LeaseId, Mode, Owner, Permit, Result,
+    Shared, Ttl,
+};
 
 /// A lock that is held, until it is released, dropped, or lost.
 ///
@@ -267,6 +271,7 @@ pub(crate) struct LeaseState {
     /// What ends it, but for what depends on when that is.
     ending: ReleaseRequest,
     clock: Arc<dyn Clock>,
+    telemetry: Arc<Telemetry>,
     status: watch::Sender<Status>,
     /// Keeps other tasks of this client that use the same explicit owner out.
     turn: Mutex<Option<OwnedSemaphorePermit>>,
@@ -281,14 +286,15 @@ enum Status {
 
 /// Why a lease was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Loss {
-    /// Its local deadline passed.
+#[non_exhaustive]
+pub enum Loss {
+    /// Its local deadline passed: no renewal succeeded in time, or the end came that none moves.
     Expired,
-    /// The record does not have it any more.
+    /// The record does not have it any more: somebody took it over, or released it by force.
     Evicted,
-    /// The client was shut down.
+    /// The client was shut down, which released it.
     Shutdown,
-    /// Its mode was to be changed.
+    /// Its mode could not be changed, and it was given back.
     Change,
 }
 
@@ -300,7 +306,7 @@ impl LeaseState {
         plan: &Plan,
         (grant, granted): (&Grant, Moment),
         deadline: Deadline,
-        clock: Arc<dyn Clock>,
+        client: &Inner,
         turn: Option<OwnedSemaphorePermit>,
     ) -> Self {
         let request = &plan.request;
@@ -314,7 +320,8 @@ impl LeaseState {
             since: plan.since.unwrap_or(granted),
             min_hold: plan.min_hold,
             ending: plan.ending(request.timeout),
-            clock,
+            clock: Arc::clone(&client.clock),
+            telemetry: Arc::clone(&client.telemetry),
             status: watch::channel(Status::Held(deadline)).0,
             turn: Mutex::new(turn),
         }
@@ -377,7 +384,8 @@ impl LeaseState {
     /// Moves on from *held*, and from nothing else. One that has expired unnoticed becomes lost.
     fn change(&self, to: impl FnOnce(Deadline) -> Status) {
         let now = self.clock.now();
-        let changed = self.status.send_if_modified(|status| {
+        let mut end = None;
+        self.status.send_if_modified(|status| {
             let Status::Held(deadline) = *status else {
                 return false;
             };
@@ -386,11 +394,51 @@ impl LeaseState {
             } else {
                 to(deadline)
             };
+            end = self.end_event(*status, now);
             true
         });
-        if changed && !matches!(*self.status.borrow(), Status::Held(_)) {
+        if let Some(end) = end {
             self.turn().take();
+            self.tell(end, None);
         }
+    }
+
+    fn end_event(&self, status: Status, now: Moment) -> Option<EventKind> {
+        let token = self.token;
+        let held = now.at_least_since(self.since);
+        match status {
+            Status::Held(_) => None,
+            Status::Lost(why) => Some(EventKind::Lost { token, why, held }),
+            Status::Released => Some(EventKind::Released { token, held }),
+        }
+    }
+
+    /// A renewal failed, and is tried again.
+    pub(crate) fn renewal_failed(&self, error: &Error, remaining: Duration) {
+        let kind = EventKind::RenewalFailed {
+            token: self.token,
+            error: error.kind(),
+            remaining,
+        };
+        self.tell(kind, Some(error));
+    }
+
+    /// The database did not confirm its end.
+    pub(crate) fn release_failed(&self, error: &Error) {
+        let kind = EventKind::ReleaseFailed {
+            error: error.kind(),
+        };
+        self.tell(kind, Some(error));
+    }
+
+    fn tell(&self, kind: EventKind, error: Option<&Error>) {
+        let event = Event {
+            key: self.key.clone(),
+            owner: self.owner.clone(),
+            mode: self.mode,
+            kind,
+        };
+        self.telemetry.tell(&event, error);
     }
 
     async fn lost(&self) -> Error {

@@ -21,6 +21,7 @@ pub mod docs;
 pub mod document;
 mod election;
 mod error;
+mod event;
 #[cfg(any(feature = "mongodb", feature = "dynamodb"))]
 pub mod fence;
 #[cfg(test)]
@@ -39,6 +40,7 @@ mod renewal;
 pub mod rules;
 mod set;
 mod sync;
+mod telemetry;
 mod time;
 mod wait;
 mod wake;
@@ -51,17 +53,19 @@ pub use backend::memory::MemoryBackend;
 pub use backend::mongodb::MongoBackend;
 pub use backend::quorum::QuorumBackend;
 pub use backend::{
-    AcquireOutcome, AcquireRequest, Backend, Contention, Grant, Linger, Occupant, Queueing, Reason,
-    ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest, Slot, SlotStart, Validity, Watched,
+    AcquireOutcome, AcquireRequest, Backend, Contention, Database, Grant, Linger, Occupant,
+    Queueing, Reason, ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest, Slot, SlotStart,
+    Validity, Watched,
 };
 pub use client::{LockClient, LockClientBuilder};
 pub use connect::{URL_VARIABLE, connect, connect_from_env};
 pub use convert::Upgrade;
 pub use election::{Election, Leader, LeaderWatch, Leadership};
 pub use error::{Error, ErrorKind, Result};
+pub use event::{Effort, Event, EventKind, WhyNot};
 pub use job::{Job, Run};
 pub use key::{Key, LeaseId, MAX_KEY_BYTES, MAX_OWNER_BYTES, Owner};
-pub use lease::Lease;
+pub use lease::{Lease, Loss};
 pub use lock::{DEFAULT_TTL, DEFAULT_WAIT, Lock};
 pub use mode::{Exclusive, Permit, Shared};
 pub use once::{Once, Outcome, Status};

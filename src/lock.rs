@@ -377,11 +377,7 @@ async fn run<M: 'static, T>(lease: Lease<M>, work: impl AsyncFnOnce(&Lease<M>) -
         why = lease.lost() => Err(why.with_operation("run")),
         value = work(&lease) => Ok(value),
     };
-    let key = lease.key().clone();
-    if let Err(error) = lease.release().await
-        && error.kind() != ErrorKind::LeaseLost
-    {
-        tracing::warn!(%key, %error, "release failed, the lock stays until it expires");
-    }
+    // What failed is told as an event.
+    let _ = lease.release().await;
     result
 }

@@ -159,11 +159,8 @@ impl LockSet {
             why = set.lost() => Err(why.with_operation("run")),
             value = work(&set) => Ok(value),
         };
-        if let Err(error) = set.release().await
-            && error.kind() != ErrorKind::LeaseLost
-        {
-            tracing::warn!(%error, "release failed, the lock stays until it expires");
-        }
+        // What failed is told as an event.
+        let _ = set.release().await;
         result
     }
 
@@ -244,13 +241,8 @@ impl LockSet {
     /// Waits for the releases no longer than a request may take: they go on by themselves.
     async fn given_back(&self, set: LeaseSet, error: Error) -> Error {
         let most = self.client.inner().request_timeout;
-        match tokio::time::timeout(most, set.release()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "release failed, the lock stays until it expires");
-            }
-            Err(_) => tracing::warn!("what was got of several locks is still being released"),
-        }
+        // What failed is told as an event, now or later.
+        let _ = tokio::time::timeout(most, set.release()).await;
         error
     }
 }

@@ -19,6 +19,7 @@ mod errors;
 mod fences;
 mod messages;
 mod mongodb;
+mod observing;
 mod outages;
 mod privileges;
 mod processes;

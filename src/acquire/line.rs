@@ -32,6 +32,7 @@ impl Acquisition<'_> {
             Turn::Offer(offer) => {
                 self.plan.request.owner = offer.owner;
                 self.renewal = offer.renewal;
+                self.story.asks(self.now());
                 let left = self.budget.left(self.now());
                 let answer = match tokio::time::timeout(left, offer.answer).await {
                     Ok(answer) => answer.unwrap_or_else(|_| Err(closed())),

@@ -1,5 +1,6 @@
 //! What a database must do to keep locks: the [`Backend`] trait, its contract, requests and outcomes.
 
+mod database;
 #[cfg(feature = "dynamodb")]
 pub(crate) mod dynamodb;
 #[cfg(any(feature = "mongodb", feature = "dynamodb"))]
@@ -22,6 +23,7 @@ use futures_util::future::join_all;
 use crate::record::{ListPage, MAX_PARTIES};
 use crate::{Error, ErrorKind, Holder, Key, LockRecord, Mode, Result, Wake};
 
+pub use database::Database;
 pub use request::{
     AcquireOutcome, AcquireRequest, Contention, Grant, Linger, Occupant, Queueing, Reason,
     ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest, Slot, SlotStart, Validity, Watched,
@@ -109,6 +111,11 @@ pub trait Backend: Any + Debug + Send + Sync {
     async fn list(&self, prefix: &str, page: Option<&str>) -> Result<ListPage> {
         let _ = (prefix, page);
         Err(unsupported("list"))
+    }
+
+    /// Which database it is, for logs and metrics. One that passes on to another backend passes this on as well.
+    fn database(&self) -> Database {
+        Database::new("other")
     }
 
     /// Whether an acquisition takes the place of an exclusive lease that it names ([`AcquireRequest::replaces`]) in one

@@ -120,7 +120,7 @@ async fn mend(
         Ok(Written::Granted(grant)) => Some(grant),
         Ok(Written::Refused(_)) => None,
         Err(error) => {
-            tracing::debug!(key = %request.key, %error, "an implausible expiry could not be cut down");
+            tracing::debug!(doclock.key = %request.key, %error, "an implausible expiry could not be cut down");
             None
         }
     }

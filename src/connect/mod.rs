@@ -8,7 +8,7 @@ mod fuzz;
 mod mongodb;
 
 use crate::client::invalid;
-use crate::{LockClient, MemoryBackend, Result};
+use crate::{LockClient, LockClientBuilder, MemoryBackend, Result};
 
 /// The environment variable that [`connect_from_env`] reads.
 pub const URL_VARIABLE: &str = "DOCLOCK_URL";
@@ -45,22 +45,41 @@ pub const URL_VARIABLE: &str = "DOCLOCK_URL";
 /// # Ok(()) }
 /// ```
 pub async fn connect(url: &str) -> Result<LockClient> {
-    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
-    match scheme {
-        #[cfg(feature = "mongodb")]
-        "mongodb" | "mongodb+srv" => Ok(LockClient::new(mongodb::connect(url).await?)),
-        #[cfg(not(feature = "mongodb"))]
-        "mongodb" | "mongodb+srv" => Err(missing_feature(scheme, "mongodb")),
-        #[cfg(feature = "aws-config")]
-        "dynamodb" => Ok(LockClient::new(dynamodb::connect(url).await?)),
-        #[cfg(not(feature = "aws-config"))]
-        "dynamodb" => Err(missing_feature(scheme, "aws-config")),
-        "memory" if url == "memory:" => Ok(LockClient::new(MemoryBackend::new())),
-        "memory" => Err(invalid("a memory URL has no parts: write `memory:`")),
-        _ => Err(invalid(
-            "the URL starts with no scheme that is known here: write mongodb://…, mongodb+srv://…, dynamodb://… or \
-             memory:",
-        )),
+    Ok(LockClientBuilder::connect(url).await?.build())
+}
+
+impl LockClientBuilder {
+    /// The settings of a client that is made from a URL: see [`connect`].
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> doclock::Result<()> {
+    /// let builder = doclock::LockClientBuilder::connect("memory:").await?;
+    /// let locks = builder.on_event(|event| println!("{event:?}")).build();
+    /// # drop(locks);
+    /// # Ok(()) }
+    /// ```
+    pub async fn connect(url: &str) -> Result<Self> {
+        let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+        match scheme {
+            #[cfg(feature = "mongodb")]
+            "mongodb" | "mongodb+srv" => Ok(LockClient::builder(mongodb::connect(url).await?)),
+            #[cfg(not(feature = "mongodb"))]
+            "mongodb" | "mongodb+srv" => Err(missing_feature(scheme, "mongodb")),
+            #[cfg(feature = "aws-config")]
+            "dynamodb" => Ok(LockClient::builder(dynamodb::connect(url).await?)),
+            #[cfg(not(feature = "aws-config"))]
+            "dynamodb" => Err(missing_feature(scheme, "aws-config")),
+            "memory" if url == "memory:" => Ok(LockClient::builder(MemoryBackend::new())),
+            "memory" => Err(invalid("a memory URL has no parts: write `memory:`")),
+            _ => Err(invalid(
+                "the URL starts with no scheme that is known here: write mongodb://…, mongodb+srv://…, dynamodb://… or \
+                 memory:",
+            )),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::client::LockClient;
 use crate::lock::Lock;
 use crate::record::{Label, Payload};
 use crate::wait::Backoff;
-use crate::{Error, ErrorKind, Key, Lease, LockRecord, Mode, Owner, Result};
+use crate::{Error, Key, Lease, LockRecord, Mode, Owner, Result};
 
 pub use watch::LeaderWatch;
 
@@ -145,27 +145,24 @@ impl Election {
     ///
     /// # Errors
     ///
-    /// What cannot be survived by waiting: [`ErrorKind::InvalidInput`], [`ErrorKind::CorruptRecord`],
-    /// [`ErrorKind::PermissionDenied`] and the like.
+    /// What cannot be survived by waiting: [`InvalidInput`](crate::ErrorKind::InvalidInput),
+    /// [`CorruptRecord`](crate::ErrorKind::CorruptRecord), [`PermissionDenied`](crate::ErrorKind::PermissionDenied) and
+    /// the like.
     pub async fn run_as_leader<T>(&self, work: impl AsyncFn(&Leadership) -> T) -> Result<T> {
         let clock = &self.client.inner().clock;
         let mut backoff = Backoff::new();
         loop {
             let leadership = self.campaign().await?;
             let elected = clock.now();
-            let why = tokio::select! {
+            tokio::select! {
                 biased;
-                why = leadership.lost() => why,
+                _ = leadership.lost() => {}
                 value = work(&leadership) => {
-                    if let Err(error) = leadership.resign().await
-                        && error.kind() != ErrorKind::LeaseLost
-                    {
-                        tracing::warn!(%error, "could not resign, the next leader waits for the end of the lease");
-                    }
+                    // What failed is told as an event.
+                    let _ = leadership.resign().await;
                     return Ok(value);
                 }
-            };
-            tracing::warn!(%why, "leadership lost, will campaign again");
+            }
             let led = clock.now().at_least_since(elected);
             if led > self.lock.longest_ttl() {
                 backoff = Backoff::new();
@@ -189,7 +186,7 @@ impl Election {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] for an impossible key.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an impossible key.
     pub fn watch(&self) -> Result<LeaderWatch> {
         let key = Key::new(self.lock.name())?;
         Ok(LeaderWatch::new(self.client.clone(), key))
@@ -255,7 +252,7 @@ impl Leader {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::CorruptRecord`] if it is not of that type.
+    /// [`CorruptRecord`](crate::ErrorKind::CorruptRecord) if it is not of that type.
     pub fn data<T: serde::de::DeserializeOwned>(&self) -> Result<Option<T>> {
         self.payload.as_ref().map(Payload::parse).transpose()
     }

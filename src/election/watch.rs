@@ -72,7 +72,11 @@ impl LeaderWatch {
                 }
                 Ok(()) => self.every,
                 Err(error) if error.is_transient() => {
-                    tracing::debug!(key = %self.key, %error, "could not look who leads");
+                    let telemetry = &self.client.inner().telemetry;
+                    tracing::debug!(
+                        doclock.key = %telemetry.name(self.key.as_str()), error = %telemetry.error(&error),
+                        "could not look who leads"
+                    );
                     backoff.next(fastrand::f64()).max(self.every)
                 }
                 Err(error) => return Err(error),

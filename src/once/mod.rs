@@ -16,6 +16,7 @@ use crate::client::{LockClient, invalid};
 use crate::lease::End;
 use crate::lock::Lock;
 use crate::record::{Label, MAX_KEEP, Payload, RETENTION};
+use crate::telemetry::Telemetry;
 use crate::{Error, ErrorKind, Holder, Key, Lease, LockRecord, Mode, Owner, Result};
 
 use state::State;
@@ -207,7 +208,7 @@ impl Once {
             ended = work(&lease) => Ok(ended),
         }?;
         let state = match &ended {
-            Ok(result) => done(result, &key),
+            Ok(result) => done(result, &key, &self.client.inner().telemetry),
             Err(error) => state::failed(error),
         };
         let is_final = ended.is_ok() || self.final_failures;
@@ -220,10 +221,7 @@ impl Once {
             (Ok(result), Ok(())) => Ok(Outcome::Ran(result)),
             (Err(error), Ok(())) => Ok(Outcome::Failed(error)),
             // Nothing is lost: the next call tries again anyway.
-            (Err(error), Err(unwritten)) if !is_final => {
-                tracing::warn!(%key, error = %unwritten, "the failure of a run could not be written");
-                Ok(Outcome::Failed(error))
-            }
+            (Err(error), Err(_)) if !is_final => Ok(Outcome::Failed(error)),
             (_, Err(unwritten)) => Err(named(unstored(unwritten), &key)),
         }
     }
@@ -287,10 +285,11 @@ fn running<T>(holder: &Holder) -> Option<Status<T>> {
     })
 }
 
-fn done<T: Serialize>(result: &T, key: &Key) -> Payload {
+fn done<T: Serialize>(result: &T, key: &Key, telemetry: &Telemetry) -> Payload {
     let (state, error) = state::done(result);
     if let Some(error) = error {
-        tracing::warn!(%key, %error, "the result of a run is not stored: calls that ask for it will fail");
+        let key = telemetry.name(key.as_str());
+        tracing::warn!(doclock.key = %key, %error, "the result of a run is not stored: calls that ask for it will fail");
     }
     state
 }

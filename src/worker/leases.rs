@@ -249,7 +249,7 @@ impl Leases {
             Err(error) => {
                 let is_unknown = error.kind() == ErrorKind::OutcomeUnknown;
                 entry.unknown = entry.unknown.saturating_add(is_unknown.into());
-                tracing::debug!(key = %lease.key, %error, "renewal failed, will try again");
+                lease.renewal_failed(&error, entry.held.renewal.left(now));
                 entry.held.renewal.failed(now, luck);
                 Err(error)
             }
@@ -348,7 +348,7 @@ mod tests {
     use crate::backend::{AcquireRequest, Grant, Validity};
     use crate::lease::LeaseState;
     use crate::renewal::Renewal;
-    use crate::{Key, Mode, Owner, SystemClock, Timestamp, Ttl};
+    use crate::{Key, LockClient, MemoryBackend, Mode, Owner, Timestamp, Ttl};
 
     const TTL: Duration = Duration::from_mins(1);
 
@@ -387,17 +387,12 @@ mod tests {
             slot: None,
         };
         let deadline = renewal.deadline().unwrap();
-        let clock = Arc::new(SystemClock);
-        let lease = Arc::new(LeaseState::new(
-            &plan,
-            (&grant, start),
-            deadline,
-            clock,
-            None,
-        ));
+        let client = LockClient::new(MemoryBackend::new());
+        let granted = (&grant, start);
+        let lease = LeaseState::new(&plan, granted, deadline, client.inner(), None);
         let mut leases = Leases::default();
         let held = Held {
-            lease,
+            lease: Arc::new(lease),
             renewal,
             plan,
         };

@@ -1,12 +1,15 @@
 //! The end of a lease, or of an acquisition that nobody wants any more.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::backend::{Backend, ReleaseOutcome, ReleaseRequest};
+use crate::lease::{End, LeaseState};
 use crate::renewal::Span;
-use crate::time::Clock;
+use crate::telemetry::Telemetry;
+use crate::time::{Clock, Moment};
 use crate::wait::Backoff;
 use crate::{Error, ErrorKind, Result};
 
@@ -15,6 +18,8 @@ pub(super) struct Leaving {
     pub(super) request: ReleaseRequest,
     /// What is left of it.
     pub(super) left: Duration,
+    /// The lease that it was until now: neither lost before, nor never handed out.
+    pub(super) lease: Option<Arc<LeaseState>>,
     /// It may have ended already, by a request whose answer got lost.
     pub(super) unknown: bool,
     /// Who waits for it, and whether the lease was lost before.
@@ -27,18 +32,37 @@ impl Leaving {
         Self {
             request,
             left: Duration::ZERO,
+            lease: None,
             unknown: false,
             done: None,
         }
     }
 
+    /// A lease that ends without its holder's asking.
+    pub(super) fn of(lease: &Arc<LeaseState>, now: Moment) -> Self {
+        Self {
+            lease: Some(Arc::clone(lease)),
+            ..Self::unnoticed(lease.ending(now, End::default()))
+        }
+    }
+
     pub(super) fn answer(self, result: Result<()>) {
-        match (self.done, result) {
-            (Some((done, before)), result) => drop(done.send(before.and(result))),
-            (None, Err(error)) if error.kind() != ErrorKind::LeaseLost => {
-                tracing::warn!(%error, "release failed, the lock stays until it expires");
-            }
-            (None, _) => {}
+        if let Some((done, before)) = self.done {
+            let _ = done.send(before.and(result));
+        }
+    }
+
+    /// Tells that it could not be released.
+    pub(super) fn failed(&self, telemetry: &Telemetry, error: &Error) {
+        if let Some(lease) = &self.lease {
+            return lease.release_failed(error);
+        }
+        // Nobody knows whether it held at all: it may be gone.
+        if error.kind() != ErrorKind::LeaseLost {
+            tracing::warn!(
+                doclock.key = %telemetry.name(self.request.key.as_str()), error = %telemetry.error(error),
+                "what was given up could not be released, the lock may stay until it expires"
+            );
         }
     }
 

@@ -18,6 +18,7 @@ use crate::lease::{End, LeaseState};
 use crate::plan::Plan;
 use crate::renewal::Renewal;
 use crate::sync::{Mutex, MutexGuard};
+use crate::telemetry::Telemetry;
 use crate::time::Clock;
 use crate::{Error, ErrorKind, Key, LeaseId, Result};
 
@@ -75,6 +76,7 @@ pub(crate) struct Worker(Arc<Shared>);
 struct Shared {
     backend: Arc<dyn Backend>,
     clock: Arc<dyn Clock>,
+    telemetry: Arc<Telemetry>,
     commands: Mutex<State>,
 }
 
@@ -87,10 +89,15 @@ enum State {
 }
 
 impl Worker {
-    pub(crate) fn new(backend: Arc<dyn Backend>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(
+        backend: Arc<dyn Backend>,
+        clock: Arc<dyn Clock>,
+        telemetry: Arc<Telemetry>,
+    ) -> Self {
         Self(Arc::new(Shared {
             backend,
             clock,
+            telemetry,
             commands: Mutex::new(State::Idle),
         }))
     }
@@ -209,7 +216,9 @@ impl Worker {
         }
         let (commands, inbox) = mpsc::unbounded_channel();
         let backend = Arc::clone(&self.0.backend);
-        runtime.spawn(task::run(backend, Arc::clone(&self.0.clock), inbox));
+        let clock = Arc::clone(&self.0.clock);
+        let telemetry = Arc::clone(&self.0.telemetry);
+        runtime.spawn(task::run(backend, clock, telemetry, inbox));
         *state = State::Running(commands);
         Ok(())
     }

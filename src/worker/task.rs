@@ -17,6 +17,7 @@ use crate::backend::{
 };
 use crate::lease::{End, LOOK, LeaseState, Loss};
 use crate::plan::Plan;
+use crate::telemetry::Telemetry;
 use crate::time::Clock;
 use crate::{Error, ErrorKind, LeaseId, Mode, Result};
 
@@ -39,6 +40,7 @@ enum Landed {
 struct Task {
     backend: Arc<dyn Backend>,
     clock: Arc<dyn Clock>,
+    telemetry: Arc<Telemetry>,
     attempts: Attempts,
     leases: Leases,
     lines: Lines,
@@ -51,11 +53,13 @@ struct Task {
 pub(super) async fn run(
     backend: Arc<dyn Backend>,
     clock: Arc<dyn Clock>,
+    telemetry: Arc<Telemetry>,
     mut inbox: mpsc::UnboundedReceiver<Command>,
 ) {
     let mut task = Task {
         backend,
         clock,
+        telemetry,
         attempts: Attempts::default(),
         leases: Leases::default(),
         lines: Lines::default(),
@@ -203,11 +207,10 @@ impl Task {
 
     fn lost(&mut self, held: &Held) {
         let (lease, now) = (&held.lease, self.clock.now());
-        tracing::warn!(key = %lease.key, owner = %lease.owner, "lease lost");
         self.lines.leave(&lease.id);
         // Only a limit of its own ends a lease that the record still shows, and that is over with it.
         if held.renewal.reached_cap(now) {
-            self.give_back(Some(lease.ending(now, End::default())));
+            self.send_release(Leaving::of(lease, now));
         }
     }
 
@@ -218,7 +221,12 @@ impl Task {
         }
     }
 
-    fn release(&mut self, lease: &LeaseState, end: End, done: Option<oneshot::Sender<Result<()>>>) {
+    fn release(
+        &mut self,
+        lease: &Arc<LeaseState>,
+        end: End,
+        done: Option<oneshot::Sender<Result<()>>>,
+    ) {
         let before = lease.end();
         let now = self.clock.now();
         let held = self.leases.remove(&lease.id);
@@ -229,6 +237,7 @@ impl Task {
         let leaving = Leaving {
             request,
             left: held.map_or(Duration::ZERO, |held| held.renewal.left(now)),
+            lease: before.is_ok().then(|| Arc::clone(lease)),
             unknown: false,
             done: done.map(|done| (done, before)),
         };
@@ -288,7 +297,7 @@ impl Task {
         let now = self.clock.now();
         for held in self.leases.drain() {
             held.lease.lose(Loss::Shutdown);
-            self.give_back(Some(held.lease.ending(now, End::default())));
+            self.send_release(Leaving::of(&held.lease, now));
         }
         // Who waits is told by that.
         self.lines = Lines::default();
@@ -332,8 +341,12 @@ impl Task {
     fn send_release(&mut self, leaving: Leaving) {
         let backend = Arc::clone(&self.backend);
         let clock = Arc::clone(&self.clock);
+        let telemetry = Arc::clone(&self.telemetry);
         self.requests.spawn(async move {
             let result = leaving.release(&*backend, &*clock).await;
+            if let Err(error) = &result {
+                leaving.failed(&telemetry, error);
+            }
             let id = leaving.request.id.clone();
             leaving.answer(result);
             Landed::Released(id)

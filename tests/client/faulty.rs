@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use doclock::{
-    AcquireOutcome, AcquireRequest, Backend, Error, ErrorKind, Key, LockRecord, MemoryBackend,
-    ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest, Result,
+    AcquireOutcome, AcquireRequest, Backend, Database, Error, ErrorKind, Key, LockRecord,
+    MemoryBackend, ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest, Result,
 };
 
 /// What happens to one request.
@@ -146,13 +146,15 @@ impl Backend for Faulty {
     async fn renew(&self, request: &RenewRequest) -> Result<RenewOutcome> {
         let (inner, sent) = (self.inner.clone(), request.clone());
         let apply = async move { inner.renew(&sent).await };
-        self.suffer(Renew, request.timeout, apply).await
+        let renewed = self.suffer(Renew, request.timeout, apply).await;
+        renewed.map_err(|error| error.with_operation("renew").with_key(&request.key))
     }
 
     async fn release(&self, request: &ReleaseRequest) -> Result<ReleaseOutcome> {
         let (inner, sent) = (self.inner.clone(), request.clone());
         let apply = async move { inner.release(&sent).await };
-        self.suffer(Release, request.timeout, apply).await
+        let released = self.suffer(Release, request.timeout, apply).await;
+        released.map_err(|error| error.with_operation("release").with_key(&request.key))
     }
 
     async fn inspect(&self, key: &Key) -> Result<Option<LockRecord>> {
@@ -165,5 +167,9 @@ impl Backend for Faulty {
 
     fn hands_over(&self) -> bool {
         self.inner.hands_over()
+    }
+
+    fn database(&self) -> Database {
+        self.inner.database()
     }
 }

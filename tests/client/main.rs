@@ -18,6 +18,7 @@ mod faulty;
 mod holding;
 mod input;
 mod line;
+mod observing;
 mod once;
 mod patterns;
 mod polling;

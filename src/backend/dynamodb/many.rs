@@ -155,7 +155,7 @@ impl DynamoBackend {
     fn give_up_batches(&self) {
         if !self.no_batches.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                table = self.table,
+                db.collection.name = self.table,
                 "DynamoDB does not allow these credentials to renew leases in batches, so each is renewed by a request of \
                  its own: allow `dynamodb:PartiQLUpdate`"
             );

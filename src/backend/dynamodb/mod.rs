@@ -35,8 +35,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    AcquireOutcome, AcquireRequest, Backend, READ_TIMEOUT, ReleaseOutcome, ReleaseRequest,
-    RenewOutcome, RenewRequest, SETUP_TIMEOUT, store, within,
+    AcquireOutcome, AcquireRequest, Backend, Database, READ_TIMEOUT, ReleaseOutcome,
+    ReleaseRequest, RenewOutcome, RenewRequest, SETUP_TIMEOUT, store, within,
 };
 use crate::record::ListPage;
 use crate::time::{Clock, SystemClock};
@@ -249,6 +249,10 @@ impl Backend for DynamoBackend {
         }
         let listed = within(READ_TIMEOUT, self.scan(prefix, page)).await;
         listed.map_err(|error| error.with_operation("list"))
+    }
+
+    fn database(&self) -> Database {
+        Database::new("aws.dynamodb").collection(&self.table)
     }
 
     fn hands_over(&self) -> bool {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    AcquireOutcome, AcquireRequest, Backend, Grant, ReleaseOutcome, ReleaseRequest, RenewOutcome,
-    RenewRequest, Validity,
+    AcquireOutcome, AcquireRequest, Backend, Database, Grant, ReleaseOutcome, ReleaseRequest,
+    RenewOutcome, RenewRequest, Validity,
 };
 use crate::record::ListPage;
 use crate::rules::{self, Released, Renewed, ServerTime, Verdict};
@@ -212,6 +212,10 @@ impl Backend for MemoryBackend {
 
     fn hands_over(&self) -> bool {
         true
+    }
+
+    fn database(&self) -> Database {
+        Database::new("memory")
     }
 }
 

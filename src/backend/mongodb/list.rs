@@ -74,14 +74,14 @@ fn well_formed(name: &str, document: &Document) -> Option<(Key, LockRecord)> {
     let record = match record::decode(document) {
         Ok(record) => record?,
         Err(error) => {
-            tracing::debug!(key = name, %error, "left out of a list");
+            tracing::debug!(doclock.key = name, %error, "left out of a list");
             return None;
         }
     };
     match Key::new(name) {
         Ok(key) => Some((key, record)),
         Err(error) => {
-            tracing::debug!(key = name, %error, "left out of a list");
+            tracing::debug!(doclock.key = name, %error, "left out of a list");
             None
         }
     }

@@ -25,16 +25,17 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use mongodb::Collection;
 use mongodb::bson::Document;
-use mongodb::{Collection, Database};
 
 use self::embedded::Place;
 pub(crate) use self::embedded::id_json;
 pub(crate) use self::guarded::holds;
 use self::stream::Stream;
 use super::{
-    AcquireOutcome, AcquireRequest, Backend, READ_TIMEOUT, ReleaseOutcome, ReleaseRequest,
-    RenewOutcome, RenewRequest, SETUP_TIMEOUT, check_inside, check_supported, store, within,
+    AcquireOutcome, AcquireRequest, Backend, Database, READ_TIMEOUT, ReleaseOutcome,
+    ReleaseRequest, RenewOutcome, RenewRequest, SETUP_TIMEOUT, check_inside, check_supported,
+    store, within,
 };
 use crate::record::ListPage;
 use crate::{Key, LockRecord, Mode, Result, Wake};
@@ -131,7 +132,7 @@ impl MongoBackend {
         clippy::needless_pass_by_value,
         reason = "a database is a handle, and often a temporary"
     )]
-    pub fn new(database: Database) -> Self {
+    pub fn new(database: mongodb::Database) -> Self {
         Self::with_collection(database.collection::<Document>(COLLECTION))
     }
 
@@ -239,6 +240,13 @@ impl Backend for MongoBackend {
 
     fn hands_over(&self) -> bool {
         !self.place.is_field()
+    }
+
+    fn database(&self) -> Database {
+        let collection = self.collection.namespace();
+        Database::new("mongodb")
+            .namespace(collection.db)
+            .collection(collection.coll)
     }
 
     fn watch(&self, key: &Key, mode: Mode, waits: bool) -> Option<Wake> {

@@ -100,7 +100,7 @@ async fn run(shared: Arc<Shared>, collection: Collection<Document>) {
         };
         if error.as_ref().is_some_and(error::is_unwatchable) {
             tracing::info!(
-                collection = %collection.namespace(), error = ?error.map(|error| error.kind),
+                db.collection.name = collection.name(), error = ?error.map(|error| error.kind),
                 "no change stream here, so waiters poll: it takes a replica set, and the right to `changeStream`"
             );
             shared.impossible.store(true, Ordering::Relaxed);
@@ -125,7 +125,11 @@ async fn follow(
         Ok(opened) => opened,
         Err(error) => return Some(error),
     };
-    tracing::debug!(collection = %collection.namespace(), is_prompt, "waiters are told of changes");
+    tracing::debug!(
+        db.collection.name = collection.name(),
+        is_prompt,
+        "waiters are told of changes"
+    );
     if is_prompt {
         wakes.live();
     }

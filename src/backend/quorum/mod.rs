@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::{
-    AcquireOutcome, AcquireRequest, Backend, Queueing, ReleaseOutcome, ReleaseRequest,
+    AcquireOutcome, AcquireRequest, Backend, Database, Queueing, ReleaseOutcome, ReleaseRequest,
     RenewOutcome, RenewRequest, check_supported,
 };
 use crate::time::{Clock, SystemClock};
@@ -228,6 +228,10 @@ impl Backend for QuorumBackend {
     async fn setup(&self) -> Result<()> {
         let made = self.set_up().await;
         made.map_err(|error| error.with_operation("setup"))
+    }
+
+    fn database(&self) -> Database {
+        Database::new("quorum")
     }
 
     async fn force_release(&self, key: &Key) -> Result<Vec<Holder>> {
