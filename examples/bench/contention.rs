@@ -139,7 +139,7 @@ impl Measured {
         let waits = tallies.iter().flat_map(|tally| tally.waits.iter().copied());
         let absences = absences(tallies, slot);
         Self {
-            per_second: sections / (slot.until - slot.from).as_secs_f64(),
+            per_second: sections / slot.until.saturating_sub(slot.from).as_secs_f64(),
             usage: Usage::sum(tallies.iter().map(|tally| tally.usage)) / sections.max(1.0),
             longest: longest(waits),
             unfairness: longest(absences.iter().copied()) / median(absences),
@@ -158,14 +158,14 @@ fn absences(tallies: &[Tally], slot: &Slot) -> Vec<f64> {
     let mut last = None;
     for (when, of) in entries {
         if last.is_some_and(|last| last != of) {
-            absences.push(millis(when - left[of]));
+            absences.push(millis(when.saturating_sub(left[of])));
         }
         left[of] = when;
         last = Some(of);
     }
     // Those that are without it in the end.
     let others = left.iter().enumerate().filter(|(of, _)| Some(*of) != last);
-    absences.extend(others.map(|(_, left)| millis(slot.until - *left)));
+    absences.extend(others.map(|(_, left)| millis(slot.until.saturating_sub(*left))));
     absences
 }
 
