@@ -1,4 +1,38 @@
-//! Longer texts.
+//! The guide, and longer texts.
+//!
+//! | page | |
+//! |---|---|
+//! | [start] | ten minutes to a lock, a test, and what to do when it fails |
+//! | [patterns] | a page for each way to use a lock |
+//! | [serverless] | on Lambda and the like |
+//! | [operations] | the command, a runbook, incidents |
+//! | [safety] | what is promised under which fault, and the least rights |
+//! | [performance] | what it costs, measured |
+//! | [databases] | which servers, and what is made there |
+//! | [faq] | questions |
+//!
+//! And besides: [what a lock cannot do](limits), [observability], [coming from another lock](migrating), and
+//! [the protocol](protocol).
+
+#[cfg(all(feature = "mongodb", feature = "dynamodb"))]
+#[doc = include_str!("../docs/start.md")]
+pub mod start {}
+
+#[cfg(all(feature = "mongodb", feature = "dynamodb"))]
+#[doc = include_str!("../docs/operations.md")]
+pub mod operations {}
+
+#[cfg(all(feature = "mongodb", feature = "dynamodb"))]
+#[doc = include_str!("../docs/databases.md")]
+pub mod databases {}
+
+#[cfg(all(feature = "mongodb", feature = "dynamodb"))]
+#[doc = include_str!("../docs/faq.md")]
+pub mod faq {}
+
+#[cfg(all(feature = "mongodb", feature = "dynamodb"))]
+#[doc = include_str!("../docs/migrating.md")]
+pub mod migrating {}
 
 #[doc = include_str!("../docs/protocol.md")]
 pub mod protocol {}
