@@ -53,7 +53,7 @@ pub(super) const NEXT: &str = "#token + :one";
 const BELOW: &str = " AND #token < :floor";
 
 /// An update and its condition.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Expression {
     pub(super) update: String,
     pub(super) condition: String,
@@ -253,17 +253,26 @@ impl Expression {
         names
     }
 
+    /// The name that a placeholder stands for.
+    pub(super) fn named<'a>(&'a self, word: &'a str) -> &'a str {
+        let mut bound = self.names.iter().rev();
+        let name = bound.find(|(placeholder, _)| placeholder == word);
+        name.map_or(word, |(_, name)| name)
+    }
+
+    /// The value that a placeholder stands for.
+    pub(super) fn bound(&self, word: &str) -> Option<AttributeValue> {
+        let mut bound = self.values.iter().rev();
+        let value = bound.find(|(placeholder, _)| placeholder == word);
+        value.map_or_else(|| constant(word), |(_, value)| Some(value.clone()))
+    }
+
     /// Every value that the texts mention, and no other.
     pub(super) fn all_values(&self) -> HashMap<String, AttributeValue> {
-        let bind = |word: &str| {
-            let mut bound = self.values.iter().rev();
-            let value = bound.find(|(placeholder, _)| placeholder == word);
-            value.map_or_else(|| constant(word), |(_, value)| Some(value.clone()))
-        };
         let (mut values, rest) = self.around_shape(&SHAPE_VALUES);
         for (placeholder, word) in rest.flat_map(|text| placeholders(text, ':')) {
             if !values.contains_key(placeholder)
-                && let Some(value) = bind(word)
+                && let Some(value) = self.bound(word)
             {
                 values.insert(placeholder.to_owned(), value);
             }
