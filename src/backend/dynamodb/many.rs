@@ -97,8 +97,7 @@ impl DynamoBackend {
             .batch_execute_statement()
             .set_statements(Some(statements))
             .customize()
-            .config_override(once(timeout))
-            .interceptor(tap.clone())
+            .config_override(tap.listening(once(timeout)))
             .send()
             .await;
         let exchange = self.observe(&tap);

@@ -9,7 +9,9 @@ use aws_sdk_dynamodb::config::interceptors::{
 };
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::config::{Builder, ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_dynamodb::config::{
+    Builder, ConfigBag, Intercept, RuntimeComponents, SharedInterceptor,
+};
 use aws_sdk_dynamodb::error::BoxError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
@@ -74,8 +76,7 @@ impl DynamoBackend {
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .customize()
-            .config_override(once(timeout))
-            .interceptor(tap.clone())
+            .config_override(tap.listening(once(timeout)))
             .send()
             .await;
         let exchange = self.observe(&tap);
@@ -107,8 +108,7 @@ impl DynamoBackend {
             .set_key(Some(self.place.key(&self.keys, key)))
             .consistent_read(consistent)
             .customize()
-            .config_override(timeout.map_or_else(Builder::default, once))
-            .interceptor(tap.clone())
+            .config_override(tap.listening(timeout.map_or_else(Builder::default, once)))
             .send()
             .await;
         self.observe(&tap);
@@ -175,6 +175,13 @@ impl Tap {
             clock: Arc::clone(clock),
             seen: Arc::default(),
         }
+    }
+
+    /// The same configuration for the request that it is to listen to.
+    pub(crate) fn listening(&self, mut config: Builder) -> Builder {
+        // Whether another is disabled is looked up at each of 19 hooks.
+        config.push_interceptor(SharedInterceptor::permanent(self.clone()));
+        config
     }
 
     /// What a write without an answer may have done.
