@@ -1,5 +1,7 @@
 //! Renewing: one request, judged by the rules when it is refused.
 
+use aws_sdk_dynamodb::types::ReturnValue;
+
 use crate::backend::{RenewOutcome, RenewRequest, passed};
 use crate::record::RETENTION;
 use crate::rules::{Renewed, ServerTime, renew};
@@ -27,7 +29,12 @@ impl DynamoBackend {
             let expression = renewal(request, token.raise, &time);
             let expression = bind(expression, request, &wanted, token.seen, &time);
             let (item, exchange) = match self
-                .update(&request.key, request.timeout, &expression)
+                .update(
+                    &request.key,
+                    request.timeout,
+                    &expression,
+                    ReturnValue::None,
+                )
                 .await?
             {
                 Update::Applied(_, exchange) => {

@@ -34,7 +34,7 @@ pub(super) struct Exchange {
 /// How a conditional write ended.
 #[derive(Debug)]
 pub(super) enum Update {
-    /// It was applied; the item as it is now.
+    /// It was applied; the item as it is now, if that was asked for.
     Applied(Item, Exchange),
     /// Its condition failed; the item as it stands, unless there is none or something on the way dropped it.
     Refused(Option<Item>, Exchange),
@@ -47,12 +47,14 @@ impl DynamoBackend {
         key: &Key,
         timeout: Duration,
         expression: &Expression,
+        returns: ReturnValue,
     ) -> Result<Update> {
         let expression = self.place.moved(expression);
         let names = self.keys.names(&expression);
         let values = expression.all_values();
         let texts = (expression.update.as_str(), expression.condition.as_str());
-        self.send(key, timeout, texts, (names, values)).await
+        self.send(key, timeout, texts, (names, values), returns)
+            .await
     }
 
     /// Sends one conditional write: its update and condition, its names and values.
@@ -62,6 +64,7 @@ impl DynamoBackend {
         timeout: Duration,
         (update, condition): (&str, &str),
         (names, values): (HashMap<String, String>, Item),
+        returns: ReturnValue,
     ) -> Result<Update> {
         let tap = Tap::new(&self.local);
         let sent = self
@@ -73,7 +76,7 @@ impl DynamoBackend {
             .condition_expression(condition)
             .set_expression_attribute_names(Some(names))
             .set_expression_attribute_values(Some(values))
-            .return_values(ReturnValue::AllNew)
+            .return_values(returns)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .customize()
             .config_override(tap.listening(once(timeout)))
