@@ -52,6 +52,32 @@ on_both! {
         assert_eq!((sent, seqs), (4, wanted.to_vec()));
     }
 
+    /// Many share the text of their statements: only those that say the same.
+    async fn each_says_what_its_own_request_does(server: Server) {
+        let (backend, table) = server.backend().await?;
+        let mut renewals = many(&backend).await?;
+        renewals.truncate(6);
+        // Only a sharer may have another token than the record's.
+        granted(&backend, &request("k1", Mode::Shared)?).await?;
+        for (n, renewal) in renewals.iter_mut().enumerate() {
+            renewal.restamp = n > 2;
+            let mut item = server.item(&table, renewal.key.as_str()).await?.context("no item")?;
+            let Some(AttributeValue::M(holders)) = item.get_mut("holders") else { bail!("no map") };
+            for holder in holders.values_mut() {
+                let AttributeValue::M(holder) = holder else { bail!("no map") };
+                holder.insert("acquired_at".to_owned(), number(1));
+            }
+            server.put(&table, item).await?;
+        }
+        let (sent, seqs) = server.count(seqs(&backend, &renewals)).await;
+        assert_eq!((sent, seqs), (1, vec![Ok(Some(2)); 6]));
+        for renewal in &renewals {
+            let record = record(&backend, &renewal.key).await?;
+            let holder = record.holder(&renewal.id).context("lost")?;
+            assert_eq!(holder.acquired_at.as_millis() > 1, renewal.restamp);
+        }
+    }
+
     /// A pinned record is kept for ever, which a statement cannot say; nor can a later attempt stand behind an earlier.
     async fn what_a_statement_refuses_is_renewed_by_itself(server: Server) {
         let (backend, table) = server.backend().await?;

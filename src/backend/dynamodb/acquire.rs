@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use aws_sdk_dynamodb::types::ReturnValue;
 
 use crate::backend::store::{Seen, Store, Written};
 use crate::backend::{AcquireRequest, Grant, Slot};
@@ -158,9 +159,10 @@ impl<'a> Attempt<'a> {
         request: &AcquireRequest,
         expression: &Expression,
     ) -> Result<Update> {
+        let (key, timeout) = (&request.key, request.timeout);
         let sent = self
             .backend
-            .update(&request.key, request.timeout, expression);
+            .update(key, timeout, expression, ReturnValue::AllNew);
         sent.await
     }
 

@@ -53,7 +53,7 @@ pub(super) const NEXT: &str = "#token + :one";
 const BELOW: &str = " AND #token < :floor";
 
 /// An update and its condition.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Expression {
     pub(super) update: String,
     pub(super) condition: String,
@@ -238,37 +238,28 @@ impl Expression {
 
     /// Every name that the texts mention, and no other: the server refuses one that is not used.
     pub(super) fn all_names(&self) -> HashMap<String, String> {
-        let (mut names, rest) = self.around_shape(&SHAPE_NAMES);
-        for (placeholder, word) in rest.flat_map(|text| placeholders(text, '#')) {
-            // Most are mentioned again and again.
-            if !names.contains_key(placeholder) {
-                names.insert(placeholder.to_owned(), word.to_owned());
-            }
-        }
-        for (word, bound) in &self.names {
-            if let Some(name) = names.get_mut(&format!("#{word}")) {
-                name.clone_from(bound);
-            }
-        }
-        names
+        let (known, texts) = self.around_shape(&SHAPE_NAMES);
+        mentioned(known, texts, '#', |word| Some(self.named(word).to_owned()))
     }
 
     /// Every value that the texts mention, and no other.
     pub(super) fn all_values(&self) -> HashMap<String, AttributeValue> {
-        let bind = |word: &str| {
-            let mut bound = self.values.iter().rev();
-            let value = bound.find(|(placeholder, _)| placeholder == word);
-            value.map_or_else(|| constant(word), |(_, value)| Some(value.clone()))
-        };
-        let (mut values, rest) = self.around_shape(&SHAPE_VALUES);
-        for (placeholder, word) in rest.flat_map(|text| placeholders(text, ':')) {
-            if !values.contains_key(placeholder)
-                && let Some(value) = bind(word)
-            {
-                values.insert(placeholder.to_owned(), value);
-            }
-        }
-        values
+        let (known, texts) = self.around_shape(&SHAPE_VALUES);
+        mentioned(known, texts, ':', |word| self.bound(word))
+    }
+
+    /// The name that a placeholder stands for.
+    pub(super) fn named<'a>(&'a self, word: &'a str) -> &'a str {
+        let mut bound = self.names.iter().rev();
+        let name = bound.find(|(placeholder, _)| placeholder == word);
+        name.map_or(word, |(_, name)| name)
+    }
+
+    /// The value that a placeholder stands for.
+    pub(super) fn bound(&self, word: &str) -> Option<AttributeValue> {
+        let mut bound = self.values.iter().rev();
+        let value = bound.find(|(placeholder, _)| placeholder == word);
+        value.map_or_else(|| constant(word), |(_, value)| Some(value.clone()))
     }
 
     /// What [`SHAPE`] needs, if it is there, and the rest of the texts. It is most of nearly every text, and always the
@@ -276,12 +267,12 @@ impl Expression {
     fn around_shape<T: Clone>(
         &self,
         of_shape: &HashMap<String, T>,
-    ) -> (HashMap<String, T>, impl Iterator<Item = &str>) {
-        let (found, before, after) = match split_at_shape(&self.condition) {
+    ) -> (HashMap<String, T>, [&str; 3]) {
+        let (known, before, after) = match split_at_shape(&self.condition) {
             Some((before, after)) => (of_shape.clone(), before, after),
-            None => (HashMap::with_capacity(32), &*self.condition, ""),
+            None => (HashMap::with_capacity(ROOM), &*self.condition, ""),
         };
-        (found, [&*self.update, before, after].into_iter())
+        (known, [&*self.update, before, after])
     }
 }
 
@@ -291,26 +282,45 @@ fn split_at_shape(text: &str) -> Option<(&str, &str)> {
     Some((text.get(..at)?, text.get(at..)?.strip_prefix(SHAPE)?))
 }
 
+/// For the placeholders of nearly any text: a map that grows hashes all that it has again.
+const ROOM: usize = 28;
+
 static SHAPE_NAMES: LazyLock<HashMap<String, String>> = LazyLock::new(|| {
-    let own = |(placeholder, word): (&str, &str)| (placeholder.to_owned(), word.to_owned());
-    placeholders(SHAPE, '#').map(own).collect()
+    let none = HashMap::with_capacity(ROOM);
+    mentioned(none, [SHAPE], '#', |word| Some(word.to_owned()))
 });
 
 /// All of them are constants.
-static SHAPE_VALUES: LazyLock<HashMap<String, AttributeValue>> = LazyLock::new(|| {
-    let own = |(placeholder, word): (&str, &str)| Some((placeholder.to_owned(), constant(word)?));
-    placeholders(SHAPE, ':').filter_map(own).collect()
-});
+static SHAPE_VALUES: LazyLock<HashMap<String, AttributeValue>> =
+    LazyLock::new(|| mentioned(HashMap::with_capacity(ROOM), [SHAPE], ':', constant));
 
-/// The placeholders of one kind, each with its sigil and without.
-fn placeholders(text: &str, sigil: char) -> impl Iterator<Item = (&str, &str)> {
-    text.match_indices(sigil).filter_map(move |(at, sigil)| {
-        let rest = text.get(at..)?;
-        let word = rest.strip_prefix(sigil)?;
-        let end = word.find(|c: char| c != '_' && !c.is_ascii_alphanumeric());
-        let end = end.unwrap_or(word.len());
-        Some((rest.get(..sigil.len() + end)?, word.get(..end)?))
-    })
+/// What is known, and what the other placeholders of one kind mean that the texts mention.
+fn mentioned<T, const N: usize>(
+    mut known: HashMap<String, T>,
+    texts: [&str; N],
+    sigil: char,
+    meaning: impl Fn(&str) -> Option<T>,
+) -> HashMap<String, T> {
+    // Most are mentioned again and again, and so few that to hash them takes longer than to look through them.
+    let mut seen = Vec::with_capacity(ROOM);
+    let is_part = |byte: &u8| *byte == b'_' || byte.is_ascii_alphanumeric();
+    for text in texts {
+        for (at, _) in text.match_indices(sigil) {
+            let rest = text.get(at..).unwrap_or_default();
+            let end = rest.bytes().skip(1).take_while(is_part).count();
+            let placeholder = rest.get(..=end).unwrap_or(rest);
+            if seen.contains(&placeholder) {
+                continue;
+            }
+            seen.push(placeholder);
+            if !known.contains_key(placeholder)
+                && let Some(meaning) = meaning(placeholder.trim_start_matches(sigil))
+            {
+                known.insert(placeholder.to_owned(), meaning);
+            }
+        }
+    }
+    known
 }
 
 /// The token of a grant, and the condition that goes with it: an update cannot take the greater of two.

@@ -59,14 +59,15 @@ pub(super) fn plain_grant(
         exclusive
             .value("mine", AttributeValue::M(holders))
             .value("seed", number(time.token_floor.saturating_sub(1)))
+            .value("id", text(request.id.as_str()))
     } else {
-        Expression::sharable(floor)
+        mine(Expression::sharable(floor), &request.owner, &request.id)
             .value("holder", entry)
             .value("mode", text(request.mode.name()))
             .value("limit", number(request.mode.limit()))
             .value("room", number(request.mode.capacity()))
     };
-    mine(expression, &request.owner, &request.id).value("purge", seconds(purge_at))
+    expression.value("purge", seconds(purge_at))
 }
 
 /// The whole record, under the condition that it is still the one that was seen. An update, not a `PutItem`:

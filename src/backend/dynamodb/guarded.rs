@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 
 use crate::{Key, Lease, LeaseId, Result};
 
@@ -66,7 +66,8 @@ impl DynamoBackend {
             .value("token", number(lease.token()))
             .value("now", millis(self.write_time().stamp));
         let (update, condition, names, values) = change.beside(&ours.moved(name));
-        let sent = self.send(lease.key(), timeout, (&update, &condition), (names, values));
+        let (texts, bound) = ((&*update, &*condition), (names, values));
+        let sent = self.send(lease.key(), timeout, texts, bound, ReturnValue::AllNew);
         let item = match sent.await? {
             Update::Applied(item, _) => return Ok(Held::Written(item)),
             Update::Refused(Some(item), _) => Some(item),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use aws_sdk_dynamodb::config::Builder;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::record::ListPage;
@@ -35,7 +36,8 @@ impl DynamoBackend {
                 .expression_attribute_names("#sk", name)
                 .expression_attribute_values(":sk", text(value));
         }
-        let sent = scan.customize().interceptor(tap.clone()).send().await;
+        let listening = tap.listening(Builder::default());
+        let sent = scan.customize().config_override(listening).send().await;
         self.observe(&tap);
         let output = sent.map_err(|error| translate(error, Effect::Reads, self))?;
         let items = output.items.unwrap_or_default();

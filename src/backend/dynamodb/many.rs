@@ -1,10 +1,10 @@
 //! Renewing many: statements of `PartiQL`, in batches.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::error::ProvideErrorMetadata;
+use aws_sdk_dynamodb::error::{BuildError, ProvideErrorMetadata};
 use aws_sdk_dynamodb::types::{
     BatchStatementError, BatchStatementErrorCodeEnum, BatchStatementRequest,
 };
@@ -12,12 +12,15 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use crate::backend::{Backend, RenewOutcome, RenewRequest, fail_all, hurried, left, shortest};
+use crate::rules::ServerTime;
 use crate::{Holder, Key, Result};
 
 use super::DynamoBackend;
 use super::error::{of_statement, translate};
-use super::renew::{Token, plain_renewal, renewal};
+use super::expression::Expression;
+use super::renew::{bind, plain_renewal, renewal};
 use super::request::{Tap, once};
+use super::statement::Template;
 
 /// How many statements a request may have.
 const BATCH: usize = 25;
@@ -85,32 +88,16 @@ impl DynamoBackend {
             .iter()
             .map(|request| plain_renewal(request, &time))
             .collect();
-        let mut statements = Vec::with_capacity(requests.len());
-        for (request, wanted) in requests.iter().zip(&wanted) {
-            let token = Token {
-                seen: request.token,
-                raise: None,
-            };
-            let expression = renewal(request, wanted, token, &time).unscheduled(request.mode);
-            let key = self.place.key(&self.keys, &request.key);
-            let names = self.keys.names(&expression);
-            let (statement, parameters) = expression.statement(&self.table, &key, &names);
-            let statement = BatchStatementRequest::builder()
-                .statement(statement)
-                .set_parameters(Some(parameters));
-            match statement.build() {
-                Ok(statement) => statements.push(statement),
-                Err(_) => return Ok(Vec::new()),
-            }
-        }
+        let Ok(statements) = self.statements(requests, &wanted, &time) else {
+            return Ok(Vec::new());
+        };
         let tap = Tap::new(&self.local);
         let sent = self
             .client
             .batch_execute_statement()
             .set_statements(Some(statements))
             .customize()
-            .config_override(once(timeout))
-            .interceptor(tap.clone())
+            .config_override(tap.listening(once(timeout)))
             .send()
             .await;
         let exchange = self.observe(&tap);
@@ -143,6 +130,31 @@ impl DynamoBackend {
                 Some(error) => self.failed(&error).map(Err),
             })
             .collect())
+    }
+
+    /// Nearly all of a statement's text is the same for most requests, and built only once.
+    fn statements(
+        &self,
+        requests: &[RenewRequest],
+        wanted: &[Holder],
+        time: &ServerTime,
+    ) -> Result<Vec<BatchStatementRequest>, BuildError> {
+        let mut templates = HashMap::new();
+        let statement = |(request, wanted): (&RenewRequest, &Holder)| {
+            let form = (request.mode, request.restamp);
+            let template = templates.entry(form).or_insert_with(|| {
+                let expression = renewal(request, None, time).unscheduled(request.mode);
+                Template::new(&self.table, &self.keys, &expression)
+            });
+            let lease = bind(Expression::default(), request, wanted, request.token, time);
+            let key = self.keys.of(&request.key);
+            let (statement, parameters) = template.statement(&key, &lease);
+            BatchStatementRequest::builder()
+                .statement(statement)
+                .set_parameters(Some(parameters))
+                .build()
+        };
+        requests.iter().zip(wanted).map(statement).collect()
     }
 
     fn failed(&self, error: &BatchStatementError) -> Option<crate::Error> {

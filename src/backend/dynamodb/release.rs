@@ -1,6 +1,6 @@
 //! Releasing: one request, judged by the rules when it is refused.
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 
 use crate::backend::{ReleaseOutcome, ReleaseRequest};
 use crate::rules::{Released, ServerTime, linger, release};
@@ -39,7 +39,12 @@ impl DynamoBackend {
             let time = self.write_time();
             let expression = ending(request, &standing, &time);
             let item = match self
-                .update(&request.key, request.timeout, &expression)
+                .update(
+                    &request.key,
+                    request.timeout,
+                    &expression,
+                    ReturnValue::None,
+                )
                 .await?
             {
                 Update::Applied(..) => return Ok(ReleaseOutcome::Released),

@@ -1,5 +1,7 @@
 //! Renewing: one request, judged by the rules when it is refused.
 
+use aws_sdk_dynamodb::types::ReturnValue;
+
 use crate::backend::{RenewOutcome, RenewRequest, passed};
 use crate::record::RETENTION;
 use crate::rules::{Renewed, ServerTime, renew};
@@ -24,9 +26,15 @@ impl DynamoBackend {
             raise: request.raise_token.filter(|raise| *raise > request.token),
         };
         for _ in 0..TRIES {
-            let expression = renewal(request, &wanted, token, &time);
+            let expression = renewal(request, token.raise, &time);
+            let expression = bind(expression, request, &wanted, token.seen, &time);
             let (item, exchange) = match self
-                .update(&request.key, request.timeout, &expression)
+                .update(
+                    &request.key,
+                    request.timeout,
+                    &expression,
+                    ReturnValue::None,
+                )
                 .await?
             {
                 Update::Applied(_, exchange) => {
@@ -64,10 +72,9 @@ impl DynamoBackend {
 }
 
 /// The record's token, and what it is to become.
-#[derive(Clone, Copy)]
-pub(super) struct Token {
-    pub(super) seen: u64,
-    pub(super) raise: Option<u64>,
+struct Token {
+    seen: u64,
+    raise: Option<u64>,
 }
 
 /// The holder after this renewal if its ttl was not raised before: the plain case.
@@ -86,20 +93,24 @@ pub(super) fn plain_renewal(request: &RenewRequest, time: &ServerTime) -> Holder
     )
 }
 
-pub(super) fn renewal(
+/// What it does; all the rest is [bound](bind).
+pub(super) fn renewal(request: &RenewRequest, raise: Option<u64>, time: &ServerTime) -> Expression {
+    let exclusive = request.mode == Mode::Exclusive;
+    Expression::renewal(request.restamp, exclusive, !is_verified(time), raise)
+}
+
+pub(super) fn bind(
+    expression: Expression,
     request: &RenewRequest,
     wanted: &Holder,
-    token: Token,
+    token: u64,
     time: &ServerTime,
 ) -> Expression {
-    let exclusive = request.mode == Mode::Exclusive;
-    let verified = is_verified(time);
-    let expression = Expression::renewal(request.restamp, exclusive, !verified, token.raise);
     let owner = wanted.owner().unwrap_or(&request.owner);
     let purge_at = wanted.expires_at.saturating_add(RETENTION);
     mine(expression, owner, &request.id)
         .value("mode", text(request.mode.name()))
-        .value("token", number(token.seen))
+        .value("token", number(token))
         .value("expires", millis(wanted.expires_at))
         .value("ttl", number(wanted.ttl.as_millis()))
         .value("seq", number(wanted.seq))

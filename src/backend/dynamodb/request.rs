@@ -9,7 +9,9 @@ use aws_sdk_dynamodb::config::interceptors::{
 };
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::config::{Builder, ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_dynamodb::config::{
+    Builder, ConfigBag, Intercept, RuntimeComponents, SharedInterceptor,
+};
 use aws_sdk_dynamodb::error::BoxError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
@@ -32,7 +34,7 @@ pub(super) struct Exchange {
 /// How a conditional write ended.
 #[derive(Debug)]
 pub(super) enum Update {
-    /// It was applied; the item as it is now.
+    /// It was applied; the item as it is now, if that was asked for.
     Applied(Item, Exchange),
     /// Its condition failed; the item as it stands, unless there is none or something on the way dropped it.
     Refused(Option<Item>, Exchange),
@@ -45,12 +47,14 @@ impl DynamoBackend {
         key: &Key,
         timeout: Duration,
         expression: &Expression,
+        returns: ReturnValue,
     ) -> Result<Update> {
         let expression = self.place.moved(expression);
         let names = self.keys.names(&expression);
         let values = expression.all_values();
         let texts = (expression.update.as_str(), expression.condition.as_str());
-        self.send(key, timeout, texts, (names, values)).await
+        self.send(key, timeout, texts, (names, values), returns)
+            .await
     }
 
     /// Sends one conditional write: its update and condition, its names and values.
@@ -60,6 +64,7 @@ impl DynamoBackend {
         timeout: Duration,
         (update, condition): (&str, &str),
         (names, values): (HashMap<String, String>, Item),
+        returns: ReturnValue,
     ) -> Result<Update> {
         let tap = Tap::new(&self.local);
         let sent = self
@@ -71,11 +76,10 @@ impl DynamoBackend {
             .condition_expression(condition)
             .set_expression_attribute_names(Some(names))
             .set_expression_attribute_values(Some(values))
-            .return_values(ReturnValue::AllNew)
+            .return_values(returns)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .customize()
-            .config_override(once(timeout))
-            .interceptor(tap.clone())
+            .config_override(tap.listening(once(timeout)))
             .send()
             .await;
         let exchange = self.observe(&tap);
@@ -107,8 +111,7 @@ impl DynamoBackend {
             .set_key(Some(self.place.key(&self.keys, key)))
             .consistent_read(consistent)
             .customize()
-            .config_override(timeout.map_or_else(Builder::default, once))
-            .interceptor(tap.clone())
+            .config_override(tap.listening(timeout.map_or_else(Builder::default, once)))
             .send()
             .await;
         self.observe(&tap);
@@ -175,6 +178,13 @@ impl Tap {
             clock: Arc::clone(clock),
             seen: Arc::default(),
         }
+    }
+
+    /// The same configuration for the request that it is to listen to.
+    pub(crate) fn listening(&self, mut config: Builder) -> Builder {
+        // Whether another is disabled is looked up at each of 19 hooks.
+        config.push_interceptor(SharedInterceptor::permanent(self.clone()));
+        config
     }
 
     /// What a write without an answer may have done.

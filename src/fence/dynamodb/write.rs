@@ -34,7 +34,7 @@ pub(super) trait Write: Sized {
     fn send_once(
         self,
         timeout: Duration,
-        tap: Tap,
+        tap: &Tap,
     ) -> impl Future<Output = std::result::Result<Self::Answer, SdkError<Self::Failure>>> + Send;
     /// That the condition failed, if so.
     fn refusal(failure: &Self::Failure) -> Option<&ConditionalCheckFailedException>;
@@ -74,10 +74,10 @@ macro_rules! write {
             async fn send_once(
                 self,
                 timeout: Duration,
-                tap: Tap,
+                tap: &Tap,
             ) -> std::result::Result<$answer, SdkError<$failure>> {
-                let once = self.customize().config_override(once(timeout));
-                once.interceptor(tap).send().await
+                let once = tap.listening(once(timeout));
+                self.customize().config_override(once).send().await
             }
 
             fn refusal(failure: &$failure) -> Option<&ConditionalCheckFailedException> {
@@ -109,7 +109,7 @@ impl DynamoFence<'_> {
         let tap = Tap::new(&client.clock);
         let guarded = write.guarded(self);
         held(self.lease)?;
-        match guarded.send_once(client.request_timeout, tap.clone()).await {
+        match guarded.send_once(client.request_timeout, &tap).await {
             Ok(answer) => Ok(Guarded::Applied(answer)),
             Err(error) => match error.as_service_error().and_then(W::refusal) {
                 Some(refusal) if self.is_newer(refusal.item())? => Ok(Guarded::Fenced),
