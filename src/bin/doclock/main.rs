@@ -1,0 +1,76 @@
+//! The command `doclock`: locks in MongoDB or DynamoDB, from a shell.
+//!
+//! One file for each subcommand; what they share is [`connect`](mod@connect), [`exit`] and [`span`].
+
+mod connect;
+mod exit;
+mod run;
+mod span;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio::runtime;
+
+use crate::connect::Database;
+use crate::exit::{Exit, Failure};
+
+/// Distributed locks in the database that you already have: MongoDB or DynamoDB
+#[derive(Parser)]
+#[command(name = "doclock", version, after_help = exit::HELP)]
+struct Cli {
+    #[command(flatten)]
+    database: Database,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(run::Args),
+}
+
+impl Command {
+    async fn run(self, database: &Database) -> Result<Exit, Failure> {
+        match self {
+            Self::Run(args) => run::run(args, database).await,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => ended(start(cli)).into(),
+        Err(error) => {
+            // Help that was asked for is no mistake.
+            let exit = if error.use_stderr() {
+                Exit::USAGE
+            } else {
+                Exit::SUCCESS
+            };
+            // There is nobody left to tell that it cannot be printed.
+            let _ = error.print();
+            exit.into()
+        }
+    }
+}
+
+fn start(cli: Cli) -> Result<Exit, Failure> {
+    // One thread: what `run` starts dies with the thread that started it.
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::SOFTWARE, format!("no runtime: {error}")))?;
+    let result = runtime.block_on(cli.command.run(&cli.database));
+    // A look-up of a name may take long, and nobody waits for it any more.
+    runtime.shutdown_background();
+    result
+}
+
+/// Says what went wrong, if something did.
+fn ended(result: Result<Exit, Failure>) -> Exit {
+    result.unwrap_or_else(|failure| {
+        exit::say(&failure);
+        failure.exit()
+    })
+}
