@@ -11,6 +11,7 @@ use doclock::{Error, ErrorKind};
 pub(crate) const HELP: &str = "\
 Exit codes:
    0  done
+   1  not so: a check failed, there is no such record, it was not confirmed
   64  the arguments make no sense
   65  something else than a lock lies under the key
   69  the database cannot be reached, or does not answer
@@ -27,6 +28,8 @@ pub(crate) struct Exit(u8);
 
 impl Exit {
     pub(crate) const SUCCESS: Self = Self(0);
+    /// The answer is no: a check failed, there is no such record, the question was not confirmed.
+    pub(crate) const NO: Self = Self(1);
     /// The arguments make no sense.
     pub(crate) const USAGE: Self = Self(64);
     /// Something else than a lock lies under the key.

@@ -1,15 +1,24 @@
 //! The command `doclock`: locks in MongoDB or DynamoDB, from a shell.
 //!
-//! One file for each subcommand; what they share is [`connect`](mod@connect), [`exit`] and [`span`].
+//! One file for each subcommand; what they share is [`connect`](mod@connect), [`exit`], [`out`], [`span`] and [`view`].
 
 mod connect;
+mod doctor;
 mod exit;
+mod ls;
+mod out;
+mod release;
 mod run;
+mod setup;
+mod shell;
+mod show;
 mod span;
+mod view;
+mod watch;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tokio::runtime;
 
 use crate::connect::Database;
@@ -28,12 +37,28 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Run(run::Args),
+    Ls(ls::Args),
+    Show(show::Args),
+    Watch(watch::Args),
+    Release(release::Args),
+    Setup(setup::Args),
+    Doctor(doctor::Args),
+    Completions(shell::Completions),
+    Man(shell::Manual),
 }
 
 impl Command {
     async fn run(self, database: &Database) -> Result<Exit, Failure> {
         match self {
             Self::Run(args) => run::run(args, database).await,
+            Self::Ls(args) => ls::run(args, database).await,
+            Self::Show(args) => show::run(args, database).await,
+            Self::Watch(args) => watch::run(args, database).await,
+            Self::Release(args) => release::run(args, database).await,
+            Self::Setup(args) => setup::run(args, database).await,
+            Self::Doctor(args) => doctor::run(args, database).await,
+            Self::Completions(args) => shell::completions(&args, Cli::command()),
+            Self::Man(args) => shell::manual(&args, Cli::command()),
         }
     }
 }
