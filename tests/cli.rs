@@ -1,0 +1,4 @@
+//! The command `doclock`, run as a process.
+
+mod command;
+mod doctor;
