@@ -1,4 +1,6 @@
 //! The command `doclock`, run as a process.
 
-mod command;
 mod doctor;
+mod operate;
+mod operator;
+mod watch;

@@ -5,7 +5,7 @@ use doclock::LeaseId;
 use mongodb::bson::doc;
 use serde_json::Value;
 
-use super::command::{doclock, run};
+use super::operator::{doclock, run};
 use crate::privileges::dynamodb::deny;
 use crate::privileges::mongodb as users;
 use crate::processes::site::{Site, dynamodb_url, mongodb_url, on_every_server};
@@ -64,13 +64,17 @@ impl Report {
     }
 
     fn names(&self) -> Vec<&str> {
-        self.0.iter().filter_map(|check| check["name"].as_str()).collect()
+        self.0
+            .iter()
+            .filter_map(|check| check["name"].as_str())
+            .collect()
     }
 
     /// The names of those that are not well.
     fn amiss(&self) -> Vec<(&str, &str)> {
         let checks = self.0.iter();
-        let named = checks.filter_map(|check| Some((check["name"].as_str()?, check["status"].as_str()?)));
+        let named =
+            checks.filter_map(|check| Some((check["name"].as_str()?, check["status"].as_str()?)));
         named.filter(|(_, status)| *status != "ok").collect()
     }
 
@@ -84,7 +88,10 @@ impl Report {
     /// That this check found such, and advises so.
     fn advises(&self, name: &str, found: &str, remedy: &str) -> Result<()> {
         let check = self.check(name)?;
-        anyhow::ensure!(check.0.contains(found) && check.1.contains(remedy), "{check:?}");
+        anyhow::ensure!(
+            check.0.contains(found) && check.1.contains(remedy),
+            "{check:?}"
+        );
         Ok(())
     }
 }
@@ -156,7 +163,10 @@ on_every_server! {
 
 #[tokio::test]
 async fn a_server_that_is_down_cannot_be_reached() -> Result<()> {
-    for url in ["mongodb://127.0.0.1:1/app", "dynamodb://eu-west-1/locks?endpoint=http://127.0.0.1:1"] {
+    for url in [
+        "mongodb://127.0.0.1:1/app",
+        "dynamodb://eu-west-1/locks?endpoint=http://127.0.0.1:1",
+    ] {
         let report = Report::of(url, 69).await?;
         assert_eq!(report.names(), ["connection"]);
         report.advises("connection", "", "check")?;
@@ -172,8 +182,15 @@ async fn a_table_with_other_keys_is_of_no_use() -> Result<()> {
     let url = Site::Dynoxide.fresh().await?;
     let report = Report::of(&format!("{url}&partition_key=id"), 1).await?;
     assert_eq!(report.names(), ["connection", "clock", "table"]);
-    report.advises("table", "partition key `pk` (S)", "name them with `partition_key`")?;
-    let missing = dynamodb_url(servers::dynoxide_url(), &format!("missing-{}", LeaseId::random()));
+    report.advises(
+        "table",
+        "partition key `pk` (S)",
+        "name them with `partition_key`",
+    )?;
+    let missing = dynamodb_url(
+        servers::dynoxide_url(),
+        &format!("missing-{}", LeaseId::random()),
+    );
     let report = Report::of(&missing, 1).await?;
     assert_eq!(report.names(), ["connection", "clock", "table"]);
     report.advises("table", "no table `missing-", "run `setup`")
@@ -191,7 +208,10 @@ async fn a_collection_of_another_kind_is_of_no_use() -> Result<()> {
     let report = Report::of(&url, 0).await?;
     assert_eq!(report.amiss(), [("collection", "warn")]);
     report.advises("collection", "not there yet", "run `setup`")?;
-    assert!(!database.list_collection_names().await?.contains(&name), "made by a look");
+    assert!(
+        !database.list_collection_names().await?.contains(&name),
+        "made by a look"
+    );
     let command = doc! { "create": &name, "capped": true, "size": 4096 };
     database.run_command(command).await?;
     let report = Report::of(&url, 1).await?;
@@ -205,7 +225,10 @@ async fn a_standalone_server_is_a_warning() -> Result<()> {
     if servers::without("mongodb") {
         return Ok(());
     }
-    let url = mongodb_url(servers::mongodb_standalone_url(), &format!("locks-{}", LeaseId::random()));
+    let url = mongodb_url(
+        servers::mongodb_standalone_url(),
+        &format!("locks-{}", LeaseId::random()),
+    );
     ::doclock::connect(&url).await?.setup().await?;
     let report = Report::of(&url, 0).await?;
     assert_eq!(report.amiss(), [("topology", "warn")]);
@@ -221,7 +244,10 @@ async fn rights_of_mongodb_are_named() -> Result<()> {
         return Ok(());
     }
     let url = |user: &str| users::url(user).replace("/?", "/app?authSource=admin&");
-    ::doclock::connect(&url("lockerSetup")).await?.setup().await?;
+    ::doclock::connect(&url("lockerSetup"))
+        .await?
+        .setup()
+        .await?;
     let report = Report::of(&url("locker"), 0).await?;
     let amiss = ["topology", "collection", "ttl index", "change stream"];
     assert_eq!(report.amiss(), amiss.map(|name| (name, "warn")));
@@ -235,7 +261,11 @@ async fn rights_of_mongodb_are_named() -> Result<()> {
     root.database("admin").run_command(reader).await?;
     let report = Report::of(&url("reader"), 1).await?;
     assert_eq!(report.names().last(), Some(&"acquire"));
-    report.advises("acquire", "not authorized", "grant `find`, `insert` and `update`")?;
+    report.advises(
+        "acquire",
+        "not authorized",
+        "grant `find`, `insert` and `update`",
+    )?;
 
     let report = Report::of(&url("locker").replace(users::PASSWORD, "wrong"), 1).await?;
     assert_eq!(report.names(), ["credentials"]);
@@ -248,14 +278,24 @@ async fn rights_of_dynamodb_are_named() -> Result<()> {
     if servers::without("dynoxide") {
         return Ok(());
     }
-    let (endpoint, table) = (servers::dynoxide_url(), format!("locks-{}", LeaseId::random()));
-    ::doclock::connect(&dynamodb_url(endpoint, &table)).await?.setup().await?;
+    let (endpoint, table) = (
+        servers::dynoxide_url(),
+        format!("locks-{}", LeaseId::random()),
+    );
+    ::doclock::connect(&dynamodb_url(endpoint, &table))
+        .await?
+        .setup()
+        .await?;
     let proxy = Proxy::start(servers::addr_of(endpoint)?, Wire::Http).await?;
     let url = dynamodb_url(&proxy.http_url(), &table);
     let optional = [
         ("DescribeTable", "table", "`dynamodb:DescribeTable`"),
         ("DescribeTimeToLive", "ttl", "`dynamodb:DescribeTimeToLive`"),
-        ("BatchExecuteStatement", "batches", "`dynamodb:PartiQLUpdate`"),
+        (
+            "BatchExecuteStatement",
+            "batches",
+            "`dynamodb:PartiQLUpdate`",
+        ),
         ("Scan", "list", "`dynamodb:Scan`"),
     ];
     for (action, ..) in optional {
@@ -272,8 +312,16 @@ async fn rights_of_dynamodb_are_named() -> Result<()> {
         proxy.clear_faults();
         deny(&proxy, action);
         let report = Report::of(&url, 1).await?;
-        let name = if action == "GetItem" { "read" } else { "acquire" };
-        assert!(report.amiss().contains(&(name, "fail")), "{action}: {:?}", report.amiss());
+        let name = if action == "GetItem" {
+            "read"
+        } else {
+            "acquire"
+        };
+        assert!(
+            report.amiss().contains(&(name, "fail")),
+            "{action}: {:?}",
+            report.amiss()
+        );
         report.advises(name, "does not let these credentials", action)?;
     }
     Ok(())

@@ -31,7 +31,10 @@ impl Ended {
             stderr: String::from_utf8(output.stderr)?,
         };
         let is_plain = |text: &str| !text.contains('\x1b');
-        ensure!(is_plain(&ended.stdout) && is_plain(&ended.stderr), "an escape code: {ended:?}");
+        ensure!(
+            is_plain(&ended.stdout) && is_plain(&ended.stderr),
+            "an escape code: {ended:?}"
+        );
         Ok(ended)
     }
 
@@ -44,7 +47,9 @@ impl Ended {
     /// What it printed, as lines of JSON.
     pub fn json(self, code: i32) -> Result<Vec<Value>> {
         let text = self.with(code)?;
-        let lines = text.lines().map(|line| serde_json::from_str(line).with_context(|| text.clone()));
+        let lines = text
+            .lines()
+            .map(|line| serde_json::from_str(line).with_context(|| text.clone()));
         lines.collect()
     }
 }
@@ -56,11 +61,12 @@ pub async fn run(mut command: Command) -> Result<Ended> {
     Ended::new(output)
 }
 
-/// Runs it on a terminal, and types this once it shows that: its exit code, and all that is on the terminal.
+/// Runs it on a terminal until it shows this, and then types that or, if there is nothing to type, kills it: its exit code,
+/// and all that is on the terminal.
 pub async fn run_on_terminal(
     mut command: Command,
     shown: &'static str,
-    typed: &'static str,
+    typed: Option<&'static str>,
 ) -> Result<(Option<i32>, String)> {
     let run = move || -> Result<_> {
         let OpenptyResult { master, slave } = openpty(None, None)?;
@@ -80,8 +86,11 @@ pub async fn run_on_terminal(
         while let Ok(read @ 1..) = master.read(&mut chunk) {
             screen.extend_from_slice(&chunk[..read]);
             if waits && String::from_utf8_lossy(&screen).contains(shown) {
-                master.write_all(typed.as_bytes())?;
                 waits = false;
+                match typed {
+                    Some(typed) => master.write_all(typed.as_bytes())?,
+                    None => child.kill()?,
+                }
             }
         }
         let code = child.wait()?.code();
