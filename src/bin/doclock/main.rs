@@ -4,6 +4,7 @@
 
 mod connect;
 mod exit;
+#[cfg(unix)]
 mod run;
 mod span;
 
@@ -27,13 +28,25 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    #[cfg(unix)]
     Run(run::Args),
+    #[cfg(unix)]
+    #[command(name = "__guard", hide = true)]
+    Guard(run::guard::Args),
+    #[cfg(unix)]
+    #[command(name = "__exec", hide = true)]
+    Exec(run::exec::Args),
 }
 
 impl Command {
     async fn run(self, database: &Database) -> Result<Exit, Failure> {
         match self {
+            #[cfg(unix)]
             Self::Run(args) => run::run(args, database).await,
+            #[cfg(unix)]
+            Self::Guard(args) => run::guard::run(args).await,
+            #[cfg(unix)]
+            Self::Exec(args) => Err(run::exec::run(&args)),
         }
     }
 }
@@ -59,8 +72,7 @@ fn start(cli: Cli) -> Result<Exit, Failure> {
     // One thread: what `run` starts dies with the thread that started it.
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::SOFTWARE, format!("no runtime: {error}")))?;
+        .build()?;
     let result = runtime.block_on(cli.command.run(&cli.database));
     // A look-up of a name may take long, and nobody waits for it any more.
     runtime.shutdown_background();
@@ -73,4 +85,16 @@ fn ended(result: Result<Exit, Failure>) -> Exit {
         exit::say(&failure);
         failure.exit()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Cli::command().debug_assert();
+    }
 }
