@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 use std::fmt;
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use doclock::{Error, ErrorKind};
@@ -44,6 +44,18 @@ impl Exit {
     pub(crate) const LOST: Self = Self(76);
     /// The URL, the table or the rights are not as they must be.
     pub(crate) const CONFIG: Self = Self(78);
+    /// What is to be run cannot be.
+    pub(crate) const CANNOT_RUN: Self = Self(126);
+    /// What is to be run is not there.
+    pub(crate) const NOT_FOUND: Self = Self(127);
+
+    pub(crate) const fn new(code: u8) -> Self {
+        Self(code)
+    }
+
+    pub(crate) const fn code(self) -> u8 {
+        self.0
+    }
 
     fn of(error: &Error) -> Self {
         match error.kind() {
@@ -105,6 +117,13 @@ impl From<Error> for Failure {
     }
 }
 
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        let message = format!("the operating system refused something: {error}");
+        Self::new(Exit::SOFTWARE, message)
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
@@ -116,5 +135,5 @@ pub(crate) fn say(what: &impl fmt::Display) {
     let what = what.to_string();
     let line = what.split_whitespace().collect::<Vec<_>>().join(" ");
     // With stderr closed there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "doclock: {line}");
+    let _ = writeln!(io::stderr(), "doclock: {line}");
 }

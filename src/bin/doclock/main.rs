@@ -8,6 +8,7 @@ mod exit;
 mod ls;
 mod out;
 mod release;
+#[cfg(unix)]
 mod run;
 mod setup;
 mod shell;
@@ -36,6 +37,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    #[cfg(unix)]
     Run(run::Args),
     Ls(ls::Args),
     Show(show::Args),
@@ -45,11 +47,18 @@ enum Command {
     Doctor(doctor::Args),
     Completions(shell::Completions),
     Man(shell::Manual),
+    #[cfg(unix)]
+    #[command(name = "__guard", hide = true)]
+    Guard(run::guard::Args),
+    #[cfg(unix)]
+    #[command(name = "__exec", hide = true)]
+    Exec(run::exec::Args),
 }
 
 impl Command {
     async fn run(self, database: &Database) -> Result<Exit, Failure> {
         match self {
+            #[cfg(unix)]
             Self::Run(args) => run::run(args, database).await,
             Self::Ls(args) => ls::run(args, database).await,
             Self::Show(args) => show::run(args, database).await,
@@ -59,6 +68,10 @@ impl Command {
             Self::Doctor(args) => doctor::run(args, database).await,
             Self::Completions(args) => shell::completions(&args, Cli::command()),
             Self::Man(args) => shell::manual(&args, Cli::command()),
+            #[cfg(unix)]
+            Self::Guard(args) => run::guard::run(args).await,
+            #[cfg(unix)]
+            Self::Exec(args) => Err(run::exec::run(&args)),
         }
     }
 }
@@ -84,8 +97,7 @@ fn start(cli: Cli) -> Result<Exit, Failure> {
     // One thread: what `run` starts dies with the thread that started it.
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::SOFTWARE, format!("no runtime: {error}")))?;
+        .build()?;
     let result = runtime.block_on(cli.command.run(&cli.database));
     // A look-up of a name may take long, and nobody waits for it any more.
     runtime.shutdown_background();
@@ -98,4 +110,16 @@ fn ended(result: Result<Exit, Failure>) -> Exit {
         exit::say(&failure);
         failure.exit()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Cli::command().debug_assert();
+    }
 }

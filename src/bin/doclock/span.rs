@@ -1,6 +1,6 @@
-//! Durations as people write them.
+//! Durations and instants as people write them.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// `30s`, `5m`, `1h30m`.
 pub(crate) fn span(text: &str) -> Result<Duration, String> {
@@ -14,6 +14,12 @@ pub(crate) fn span_or_forever(text: &str) -> Result<Duration, String> {
         "forever" => Ok(Duration::MAX),
         _ => span(text),
     }
+}
+
+/// `2030-01-31T03:00:00Z`.
+pub(crate) fn instant(text: &str) -> Result<SystemTime, String> {
+    humantime::parse_rfc3339(text)
+        .map_err(|error| format!("{error}: write 2030-01-31T03:00:00Z, which is UTC"))
 }
 
 #[cfg(test)]
