@@ -77,7 +77,7 @@ mod tests {
     use super::*;
     use crate::CheckStatus;
 
-    const LIMIT: Option<(Duration, &str)> = Some((Duration::from_secs(300), "set it"));
+    const LIMIT: Option<(Duration, &str)> = Some((Duration::from_mins(5), "set it"));
 
     /// This machine's clock, where the server's is between these.
     fn clocks(local: i64, earliest: i64, latest: i64) -> Clocks {

@@ -72,23 +72,18 @@ impl DynamoBackend {
 
     async fn try_batch(&self, renewal: RenewRequest) -> Check {
         const NAME: &str = "batches";
-        match self.send_statements(&[renewal], READ_TIMEOUT).await {
-            Err(error) => Check::failed(NAME, &error),
-            Ok(told) => match told.into_iter().next().flatten() {
-                Some(Ok(RenewOutcome::Renewed(_))) => {
-                    Check::ok(NAME, "many leases are renewed by one request")
-                }
-                _ => {
-                    let remedy =
-                        "to spend fewer requests on many leases, allow `dynamodb:PartiQLUpdate`";
-                    Check::warn(
-                        NAME,
-                        "refused: each lease is renewed by a request of its own",
-                        remedy,
-                    )
-                }
-            },
+        let told = match self.send_statements(&[renewal], READ_TIMEOUT).await {
+            Ok(told) => told,
+            Err(error) => return Check::failed(NAME, &error),
+        };
+        if let Some(Some(Ok(RenewOutcome::Renewed(_)))) = told.first() {
+            return Check::ok(NAME, "many leases are renewed by one request");
         }
+        Check::warn(
+            NAME,
+            "refused: each lease is renewed by a request of its own",
+            "to spend fewer requests on many leases, allow `dynamodb:PartiQLUpdate`",
+        )
     }
 
     async fn tidy(&self, key: &Key) -> Result<()> {

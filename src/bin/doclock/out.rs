@@ -28,10 +28,7 @@ fn is_read(written: io::Result<()>) -> Result<bool, Failure> {
     match written {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => {
-            let message = format!("the output cannot be written: {error}");
-            Err(Failure::new(Exit::SOFTWARE, message))
-        }
+        Err(error) => Err(error.into()),
     }
 }
 

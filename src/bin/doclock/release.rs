@@ -80,16 +80,13 @@ fn confirmed(key: &str, seen: &LockRecord) -> Result<bool, Failure> {
         );
         return Err(Failure::new(Exit::USAGE, message));
     }
-    let failed = |error: io::Error| Failure::new(Exit::SOFTWARE, format!("no answer: {error}"));
     let question = format!(
         "`{key}` is\n{}End it, though its holder may be at work? [yes/no] ",
         held_by(seen)
     );
-    io::stderr()
-        .write_all(question.as_bytes())
-        .map_err(failed)?;
+    io::stderr().write_all(question.as_bytes())?;
     let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).map_err(failed)?;
+    io::stdin().lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "yes"))
 }
 

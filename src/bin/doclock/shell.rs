@@ -33,8 +33,7 @@ pub(crate) fn completions(args: &Completions, mut command: Command) -> Result<Ex
     Ok(Exit::SUCCESS)
 }
 
-pub(crate) fn manual(args: &Manual, command: Command) -> Result<Exit, Failure> {
-    let mut command = command;
+pub(crate) fn manual(args: &Manual, mut command: Command) -> Result<Exit, Failure> {
     // So that each page knows what is said once for all of them.
     command.build();
     let page = match &args.subcommand {
@@ -48,9 +47,7 @@ pub(crate) fn manual(args: &Manual, command: Command) -> Result<Exit, Failure> {
         }
     };
     let mut roff = Vec::new();
-    Man::new(page)
-        .render(&mut roff)
-        .map_err(|error| Failure::new(Exit::SOFTWARE, format!("no manual: {error}")))?;
+    Man::new(page).render(&mut roff)?;
     print_raw(&roff)?;
     Ok(Exit::SUCCESS)
 }

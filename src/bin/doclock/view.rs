@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use doclock::{Holder, LockRecord, Mode, Payload, Timestamp, Waiter};
+use doclock::{Holder, Label, LeaseId, LockRecord, Mode, Owner, Payload, Timestamp, Waiter};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -68,7 +68,7 @@ impl<'a> RecordView<'a> {
             holders: holders(record),
             waiters: record.queue.iter().map(WaiterView::new).collect(),
             free_at: record.free_at.map(instant),
-            closed: record.closed.as_ref().map(|id| id.as_str()),
+            closed: record.closed.as_ref().map(LeaseId::as_str),
             slot_started: record.slot_started.map(instant),
             slot_done: record.slot_done.map(instant),
             pinned: record.pinned.map(instant),
@@ -87,13 +87,13 @@ pub(crate) fn holders(record: &LockRecord) -> Vec<HolderView<'_>> {
 impl<'a> HolderView<'a> {
     fn new(holder: &'a Holder, record: &LockRecord) -> Self {
         Self {
-            owner: holder.owner().map(|owner| owner.as_str()),
-            id: holder.id().map(|id| id.as_str()),
+            owner: holder.owner().map(Owner::as_str),
+            id: holder.id().map(LeaseId::as_str),
             token: token(holder, record),
             acquired_at: instant(holder.acquired_at),
             expires_at: instant(holder.expires_at),
             ttl_ms: holder.ttl.as_millis(),
-            label: holder.label.as_ref().map(|label| label.as_str()),
+            label: holder.label.as_ref().map(Label::as_str),
             data: holder.data.as_ref().map(value),
         }
     }

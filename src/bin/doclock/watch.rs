@@ -54,11 +54,8 @@ pub(crate) async fn run(args: Args, database: &Database) -> Result<Exit, Failure
         } else {
             let time = instant(now());
             let changes = changes(&seen, &next).into_iter();
-            print(
-                &changes
-                    .map(|change| format!("{time} {change}\n"))
-                    .collect::<String>(),
-            )?
+            let lines: Vec<_> = changes.map(|change| format!("{time} {change}\n")).collect();
+            print(&lines.concat())?
         };
         if !is_read {
             return Ok(Exit::SUCCESS);

@@ -1,6 +1,9 @@
 //! The table, and how the database collects its records.
 
-use aws_sdk_dynamodb::types::{BillingMode, MultiRegionConsistency, TableDescription, TableStatus};
+use aws_sdk_dynamodb::types::{
+    BillingMode, MultiRegionConsistency, ProvisionedThroughputDescription, TableDescription,
+    TableStatus,
+};
 
 use super::super::{DynamoBackend, READ_TIMEOUT, within};
 use crate::diagnosis::{Check, Diagnosis};
@@ -95,8 +98,9 @@ fn capacity(table: &TableDescription) -> Check {
     if mode == Some(&BillingMode::PayPerRequest) {
         return Check::ok(NAME, "on demand");
     }
-    let provisioned = table.provisioned_throughput();
-    let writes = provisioned.and_then(|throughput| throughput.write_capacity_units());
+    let writes = table
+        .provisioned_throughput()
+        .and_then(ProvisionedThroughputDescription::write_capacity_units);
     Check::ok(
         NAME,
         format!(

@@ -1,6 +1,4 @@
-use aws_sdk_dynamodb::types::{
-    BillingModeSummary, ProvisionedThroughputDescription, ReplicaDescription,
-};
+use aws_sdk_dynamodb::types::{BillingModeSummary, ReplicaDescription};
 
 use super::*;
 use crate::CheckStatus;
