@@ -92,15 +92,12 @@ impl MongoBackend {
     async fn version(&self, topology: &Topology) -> Check {
         const NAME: &str = "version";
         let database = self.collection.client().database("admin");
-        let info = database.run_command(doc! { "buildInfo": 1_i32 }).await;
-        let named = info
-            .as_ref()
-            .ok()
-            .and_then(|info| info.get_str("version").ok());
-        let found = named.map_or_else(
-            || "MongoDB".to_owned(),
-            |version| format!("MongoDB {version}"),
-        );
+        let info = within(READ_TIMEOUT, async {
+            let info = database.run_command(doc! { "buildInfo": 1_i32 }).await;
+            info.map_err(|error| error::convert(error, Access::Read))
+        });
+        let info = info.await.unwrap_or_default();
+        let found = format!("MongoDB {}", info.get_str("version").unwrap_or("?"));
         if topology.0.get_i32("maxWireVersion").unwrap_or_default() < OLDEST {
             return Check::fail(NAME, found, "use MongoDB 5.0 or newer");
         }
