@@ -49,7 +49,8 @@ pub(crate) async fn run(args: Args, database: &Database) -> Result<Exit, Failure
         exit = stage.heed(&mut signals) => Ok(exit),
     };
     // A place in a queue, a grant that came just now, or a lock that is being given back.
-    if timeout(LEAVING, locks.shutdown()).await.is_err() {
+    let is_left = timeout(LEAVING, locks.shutdown()).await.is_ok();
+    if !is_left && held.is_ok() {
         say(&"not given back in time: what is taken stays so until its ttl is over");
     }
     held.map_err(|failure| {
