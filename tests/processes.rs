@@ -7,7 +7,7 @@ mod clocks;
 mod counter;
 mod crashes;
 mod faketime;
-mod patterns;
+pub mod patterns;
 mod pauses;
 pub mod site;
 pub mod skewed;

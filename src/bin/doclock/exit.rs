@@ -16,13 +16,13 @@ Exit codes:
   65  something else than a lock lies under the key
   69  the database cannot be reached, or does not answer
   70  any other failure
-  75  the lock was held by others for all of the wait
+  75  others held the lock for all of the wait
   76  the lock was lost, and the command ended
   78  the URL, the table or the rights are not as they must be
 
 Durations are written 500ms, 30s, 5m, 1h30m or 2days.";
 
-/// An exit code. Those from 64 on are the ones of `sysexits.h`, but for `LOST`.
+/// An exit code: from 64 to 78 as in `sysexits.h`, but for `LOST`, and above as a shell has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exit(u8);
 

@@ -55,15 +55,18 @@ pub(crate) struct Args {
     pub(super) command: Vec<OsString>,
 }
 
+/// What a job that runs once has nothing of.
+const SHARING: [&str; 2] = ["shared", "permits"];
+
 /// When the command is to run at most once.
 #[derive(clap::Args)]
 #[group(skip)]
 struct Slots {
     /// Run at most once in each period since the Unix epoch, on whichever machine comes first
-    #[arg(long, value_name = "DURATION", value_parser = span, group = "slots", conflicts_with_all = ["shared", "permits"])]
+    #[arg(long, value_name = "DURATION", value_parser = span, group = "slots", conflicts_with_all = SHARING)]
     once_per: Option<Duration>,
     /// Run at most once for this instant, such as 2030-01-31T03:00:00Z
-    #[arg(long, value_name = "INSTANT", value_parser = instant, group = "slots", conflicts_with_all = ["shared", "permits"])]
+    #[arg(long, value_name = "INSTANT", value_parser = instant, group = "slots", conflicts_with_all = SHARING)]
     slot: Option<SystemTime>,
     /// Run again in the same period, or for the same instant, until the command has succeeded once
     #[arg(long, requires = "slots")]
@@ -126,8 +129,8 @@ impl Args {
         lock
     }
 
-    /// How long before the end of the lease the command is asked to end: so short that two renewals in a row may fail
-    /// before, each of which takes at most half of what is left of the lease.
+    /// How long before the end of the lease the command is asked to end: with a ttl of ten seconds or more, two renewals
+    /// in a row may remain without an answer before that.
     pub(super) fn grace(&self) -> Duration {
         const LONGEST: Duration = Duration::from_secs(10);
         let ttl = self.lease_ttl();
@@ -143,5 +146,54 @@ impl Args {
     /// A minimum hold raises the ttl.
     fn lease_ttl(&self) -> Duration {
         self.ttl.max(self.min_hold.unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::{Cli, Command};
+
+    fn grace(options: &str) -> Duration {
+        let words = format!("doclock run {options} k -- true");
+        match Cli::parse_from(words.split(' ')).command {
+            Command::Run(args) => args.grace(),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// What is left of a lease after so many renewals that were waited for in vain: half of what was left, or five seconds,
+    /// and a pause.
+    fn left(ttl: Duration, failures: u32) -> Duration {
+        let due = ttl - ttl / 10 - ttl / 3;
+        (0..failures).fold(due, |left, failure| {
+            let pause = Duration::from_millis(50) * 2_u32.pow(failure);
+            left - (left / 2).min(Duration::from_secs(5)) - pause
+        })
+    }
+
+    #[test]
+    fn two_renewals_may_fail() {
+        for ttl in [10, 30, 60, 3600, 86400] {
+            let grace = grace(&format!("--ttl {ttl}s"));
+            assert!(
+                grace <= left(Duration::from_secs(ttl), 2),
+                "{ttl}: {grace:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_life_of_a_lease_is_what_counts() {
+        for (options, seconds) in [
+            ("--ttl 24s", 3),
+            ("--ttl 24h", 10),
+            ("--ttl 1s --min-hold 24s", 3),
+            ("--ttl 1h --max-hold 24s", 3),
+        ] {
+            assert_eq!(grace(options), Duration::from_secs(seconds), "{options}");
+        }
     }
 }

@@ -22,7 +22,7 @@ use std::io;
 use std::time::Duration;
 
 use doclock::{Job, Lease, Lock, LockClient, Mode, Run};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use self::guarded::Guarded;
 use self::signals::Signals;
@@ -31,6 +31,9 @@ use crate::connect::Database;
 use crate::exit::{Exit, Failure, say};
 
 pub(crate) use self::args::Args;
+
+/// As long as a request may take: nobody waits for more at the end.
+const LEAVING: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(args: Args, database: &Database) -> Result<Exit, Failure> {
     exec::check(&args.command)?;
@@ -45,10 +48,10 @@ pub(crate) async fn run(args: Args, database: &Database) -> Result<Exit, Failure
         held = holder.hold(&locks) => held,
         exit = stage.heed(&mut signals) => Ok(exit),
     };
-    // A place in a queue, or a grant that came just now.
-    tokio::select! {
-        () = locks.shutdown() => {}
-        _ = signals.next() => {}
+    // A place in a queue, a grant that came just now, or a lock that is being given back.
+    let is_left = timeout(LEAVING, locks.shutdown()).await.is_ok();
+    if !is_left && held.is_ok() {
+        say(&"not given back in time: what is taken stays so until its ttl is over");
     }
     held.map_err(|failure| {
         if failure.exit() == Exit::BUSY {

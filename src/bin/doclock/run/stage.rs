@@ -7,7 +7,7 @@ use nix::unistd::Pid;
 
 use super::process::{killed_by, tell_group};
 use super::signals::Signals;
-use crate::exit::{Exit, say};
+use crate::exit::Exit;
 
 /// Shared by the work and by what heeds signals meanwhile.
 #[derive(Default)]
@@ -41,10 +41,7 @@ impl Stage {
                 // It ends nobody.
                 _ if signal == Signal::SIGWINCH => {}
                 At::Waiting => return killed_by(signal),
-                At::Ended(exit) => {
-                    say(&"the lock stays taken until its ttl is over");
-                    return exit;
-                }
+                At::Ended(exit) => return exit,
             }
         }
     }
