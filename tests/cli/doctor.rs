@@ -5,7 +5,8 @@ use doclock::LeaseId;
 use mongodb::bson::doc;
 use serde_json::Value;
 
-use super::operator::{doclock, run};
+use super::command::plain;
+use super::operator::run;
 use crate::privileges::dynamodb::deny;
 use crate::privileges::mongodb as users;
 use crate::processes::site::{Site, dynamodb_url, mongodb_url, on_every_server};
@@ -55,7 +56,7 @@ impl Report {
     }
 
     async fn with(url: &str, code: i32, env: &[(&str, &str)]) -> Result<Self> {
-        let mut command = doclock(url, &["doctor", "--json"]);
+        let mut command = plain(url, "doctor --json");
         command.envs(env.iter().copied());
         let mut lines = run(command).await?.json(code)?;
         let line = lines.pop().context("no line")?;
@@ -126,7 +127,7 @@ on_every_server! {
         assert_eq!(report.amiss(), []);
         let left = ::doclock::connect(&url).await?.list("", None).await?;
         assert!(left.records.is_empty(), "{left:?}");
-        let text = run(doclock(&url, &["doctor", "--prefix", "billing:"])).await?.with(0)?;
+        let text = run(plain(&url, "doctor --prefix billing:")).await?.with(0)?;
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), expected(site).len(), "{text}");
         assert!(lines.iter().all(|line| line.starts_with("ok    ")), "{text}");
@@ -139,7 +140,7 @@ on_every_server! {
         let name = if site == Site::MongoDb { "ttl index" } else { "ttl" };
         assert_eq!(report.amiss(), [(name, "warn")]);
         report.advises(name, "never collected", "run `setup`")?;
-        let text = run(doclock(&url, &["doctor"])).await?.with(0)?;
+        let text = run(plain(&url, "doctor")).await?.with(0)?;
         assert!(text.contains(&format!("\nwarn  {name} ")), "{text}");
         assert!(text.contains("  → run `setup`"), "{text}");
     }

@@ -4,7 +4,8 @@ use anyhow::{Context, Result};
 use doclock::{LeaseId, LockClient};
 use futures_util::future::try_join_all;
 
-use super::operator::{doclock, run, run_on_terminal};
+use super::command::plain;
+use super::operator::{run, run_on_terminal};
 use crate::processes::site::{Site, dynamodb_url, mongodb_url, on_every_server};
 use crate::support::{poll, servers};
 
@@ -29,9 +30,9 @@ on_every_server! {
         let url = site.fresh().await?;
         let locks = ::doclock::connect(&url).await?;
         let (writer, _readers) = locked(&locks).await?;
-        let ls = async |args: &[&str]| run(doclock(&url, args)).await;
+        let ls = async |args| run(plain(&url, args)).await;
 
-        let text = ls(&["ls"]).await?.with(0)?;
+        let text = ls("ls").await?.with(0)?;
         let lines: Vec<_> = text.lines().collect();
         let columns = ["KEY", "MODE", "OWNER", "LABEL", "TOKEN", "HELD FOR", "EXPIRES IN", "WAITERS"];
         let starts = columns.map(|column| lines[0].find(column).expect(column));
@@ -56,13 +57,13 @@ on_every_server! {
             let keys = lines.iter().filter_map(|line| Some(line["key"].as_str()?.to_owned()));
             keys.collect()
         };
-        let json = ls(&["ls", "--json"]).await?.json(0)?;
+        let json = ls("ls --json").await?.json(0)?;
         assert_eq!(keys(&json), ["a:writer", "b:readers"]);
         assert_eq!(json[0]["holders"][0]["token"], writer.token());
         assert_eq!(json[1]["holders"].as_array().map(Vec::len), Some(2));
-        let all = ls(&["ls", "--all", "--json", "--prefix", "a:"]).await?.json(0)?;
+        let all = ls("ls --all --json --prefix a:").await?.json(0)?;
         assert_eq!(keys(&all), ["a:free", "a:writer"]);
-        assert_eq!(ls(&["ls", "--prefix", "z"]).await?.with(0)?, "no locks\n");
+        assert_eq!(ls("ls --prefix z").await?.with(0)?, "no locks\n");
     }
 
     async fn show_tells_everything(site: Site) {
@@ -76,7 +77,7 @@ on_every_server! {
         })
         .await?;
 
-        let text = run(doclock(&url, &["show", "a:writer"])).await?.with(0)?;
+        let text = run(plain(&url, "show a:writer")).await?.with(0)?;
         let token = writer.token();
         for line in [
             "key           a:writer",
@@ -95,17 +96,17 @@ on_every_server! {
         let (instant, relative) = expires.and_then(|told| told.split_once(", ")).context("no expiry")?;
         assert!(instant.ends_with('Z') && relative.starts_with("in "), "{text}");
 
-        let mut json = run(doclock(&url, &["show", "a:writer", "--json"])).await?.json(0)?;
+        let mut json = run(plain(&url, "show a:writer --json")).await?.json(0)?;
         let json = json.pop().context("no line")?;
         assert_eq!(json["holders"][0]["data"], serde_json::json!([1, 2]));
         assert_eq!(json["holders"][0]["id"], writer.id().as_str());
         assert_eq!(json["waiters"][0]["owner"], "dan");
         assert_eq!(json["state"], serde_json::Value::Null);
 
-        let unknown = run(doclock(&url, &["show", "unknown"])).await?;
+        let unknown = run(plain(&url, "show unknown")).await?;
         assert!(unknown.stderr.contains("no record of `unknown`"), "{unknown:?}");
         assert_eq!(unknown.with(1)?, "");
-        let unknown = run(doclock(&url, &["show", "unknown", "--json"])).await?;
+        let unknown = run(plain(&url, "show unknown --json")).await?;
         assert_eq!(unknown.with(1)?, "null\n");
         waiter.abort();
     }
@@ -115,28 +116,27 @@ on_every_server! {
         let locks = ::doclock::connect(&url).await?;
         let (writer, _readers) = locked(&locks).await?;
         let is_held = async || anyhow::Ok(locks.inspect("a:writer").await?.is_some_and(|seen| !seen.holders.is_empty()));
-        let args = ["release", "a:writer", "--force"];
+        let forced = || plain(&url, "release a:writer --force");
 
-        let without = run(doclock(&url, &args[..2])).await?;
+        let without = run(plain(&url, "release a:writer")).await?;
         assert_eq!(without.code, Some(64), "{without:?}");
-        let unasked = run(doclock(&url, &args)).await?;
+        let unasked = run(forced()).await?;
         assert!(unasked.stderr.contains("held by ann (nightly)"), "{unasked:?}");
         assert!(unasked.stderr.contains("--yes"), "{unasked:?}");
         assert_eq!(unasked.with(64)?, "");
-        let (code, screen) = run_on_terminal(doclock(&url, &args), "[yes/no] ", Some("no\n")).await?;
+        let (code, screen) = run_on_terminal(forced(), "[yes/no] ", Some("no\n")).await?;
         assert_eq!(code, Some(1), "{screen}");
         assert!(screen.contains("nothing was released"), "{screen}");
         assert!(is_held().await?);
 
-        let (code, screen) = run_on_terminal(doclock(&url, &args), "[yes/no] ", Some("yes\n")).await?;
+        let (code, screen) = run_on_terminal(forced(), "[yes/no] ", Some("yes\n")).await?;
         assert_eq!(code, Some(0), "{screen}");
         assert!(screen.contains(&format!("held by ann (nightly), token {}", writer.token())), "{screen}");
         assert!(!is_held().await?);
-        let again = run(doclock(&url, &args)).await?.with(0)?;
+        let again = run(forced()).await?.with(0)?;
         assert_eq!(again, "`a:writer` is held by nobody\n");
 
-        let readers = ["release", "b:readers", "--force", "--yes", "--json"];
-        let mut json = run(doclock(&url, &readers)).await?.json(0)?;
+        let mut json = run(plain(&url, "release b:readers --force --yes --json")).await?.json(0)?;
         let json = json.pop().context("no line")?;
         let released = json["released"].as_array().context("nobody")?;
         let mut owners: Vec<_> = released.iter().filter_map(|holder| holder["owner"].as_str()).collect();
@@ -152,10 +152,10 @@ on_every_server! {
             Site::DynamoDbLocal => dynamodb_url(servers::dynamodb_local_url(), &name),
         };
         for _ in 0..2 {
-            let made = run(doclock(&url, &["setup"])).await?.with(0)?;
+            let made = run(plain(&url, "setup")).await?.with(0)?;
             assert_eq!(made, "ready for locks\n");
         }
-        let text = run(doclock(&url, &["doctor"])).await?.with(0)?;
+        let text = run(plain(&url, "doctor")).await?.with(0)?;
         assert!(text.lines().all(|line| line.starts_with("ok ")), "{text}");
     }
 }
@@ -170,7 +170,7 @@ async fn ls_shows_all_pages() -> Result<()> {
     let locks = ::doclock::connect(&url).await?;
     let leases = (0..101).map(|n| locks.lock(format!("k:{n:03}")).acquire());
     let _leases = try_join_all(leases).await?;
-    let json = run(doclock(&url, &["ls", "--json"])).await?.json(0)?;
+    let json = run(plain(&url, "ls --json")).await?.json(0)?;
     assert_eq!(json.len(), 101);
     assert_eq!(json[100]["key"], "k:100");
     Ok(())
@@ -183,13 +183,8 @@ async fn what_is_amiss_ends_with_its_code() -> Result<()> {
         return Ok(());
     }
     let missing = dynamodb_url(servers::dynoxide_url(), "missing");
-    for args in [
-        &["ls"][..],
-        &["show", "k"],
-        &["watch"],
-        &["release", "k", "--force", "--yes"],
-    ] {
-        let ended = run(doclock(&missing, args)).await?;
+    for args in ["ls", "show k", "watch", "release k --force --yes"] {
+        let ended = run(plain(&missing, args)).await?;
         assert_eq!(ended.code, Some(78), "{ended:?}");
         assert!(
             ended.stderr.contains("table `missing` does not exist"),
@@ -201,21 +196,17 @@ async fn what_is_amiss_ends_with_its_code() -> Result<()> {
 
 #[tokio::test]
 async fn packagers_get_completions_and_manuals() -> Result<()> {
-    let printed = async |args: &[&str]| run(doclock("", args)).await?.with(0);
+    let printed = async |args: &str| run(plain("", args)).await?.with(0);
     for shell in ["bash", "zsh", "fish"] {
-        let script = printed(&["completions", shell]).await?;
+        let script = printed(&format!("completions {shell}")).await?;
         assert!(
             script.contains("doctor") && script.contains("force"),
             "{shell}"
         );
     }
-    assert!(printed(&["man"]).await?.contains(".TH doclock 1"));
-    assert!(
-        printed(&["man", "doctor"])
-            .await?
-            .contains("doclock doctor")
-    );
-    let unknown = run(doclock("", &["man", "unknown"])).await?;
+    assert!(printed("man").await?.contains(".TH doclock 1"));
+    assert!(printed("man doctor").await?.contains("doclock doctor"));
+    let unknown = run(plain("", "man unknown")).await?;
     assert_eq!(unknown.code, Some(64), "{unknown:?}");
     Ok(())
 }

@@ -1,43 +1,24 @@
-//! The command itself, as somebody types it.
+//! What an operator types, and what is to be read then.
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use nix::pty::{OpenptyResult, openpty};
 use serde_json::Value;
+use tokio::process::Command;
 
-/// A command line, with this database in the environment.
-pub fn doclock(url: &str, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_doclock"));
-    command.env("DOCLOCK_URL", url).args(args);
-    command
+use super::command::{End, ended};
+
+/// Runs it without a terminal, so without colours.
+pub async fn run(command: Command) -> Result<End> {
+    let end = ended(command).await?;
+    let is_plain = !format!("{}{}", end.stdout, end.stderr).contains('\x1b');
+    ensure!(is_plain, "an escape code: {end:?}");
+    Ok(end)
 }
 
-/// How a command ended.
-#[derive(Debug)]
-pub struct Ended {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
-}
-
-impl Ended {
-    fn new(output: Output) -> Result<Self> {
-        let ended = Self {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout)?,
-            stderr: String::from_utf8(output.stderr)?,
-        };
-        let is_plain = |text: &str| !text.contains('\x1b');
-        ensure!(
-            is_plain(&ended.stdout) && is_plain(&ended.stderr),
-            "an escape code: {ended:?}"
-        );
-        Ok(ended)
-    }
-
+impl End {
     /// What it printed, if it ended with this code.
     pub fn with(self, code: i32) -> Result<String> {
         ensure!(self.code == Some(code), "{self:?}");
@@ -47,27 +28,19 @@ impl Ended {
     /// What it printed, as lines of JSON.
     pub fn json(self, code: i32) -> Result<Vec<Value>> {
         let text = self.with(code)?;
-        let lines = text
-            .lines()
-            .map(|line| serde_json::from_str(line).with_context(|| text.clone()));
-        lines.collect()
+        let parse = |line| serde_json::from_str(line).with_context(|| text.clone());
+        text.lines().map(parse).collect()
     }
-}
-
-/// Runs it without a terminal. Leases of this test go on meanwhile.
-pub async fn run(mut command: Command) -> Result<Ended> {
-    command.stdin(Stdio::null());
-    let output = tokio::task::spawn_blocking(move || command.output()).await??;
-    Ended::new(output)
 }
 
 /// Runs it on a terminal until it shows this, and then types that or, if there is nothing to type, kills it: its exit code,
 /// and all that is on the terminal.
 pub async fn run_on_terminal(
-    mut command: Command,
+    command: Command,
     shown: &'static str,
     typed: Option<&'static str>,
 ) -> Result<(Option<i32>, String)> {
+    let mut command = command.into_std();
     let run = move || -> Result<_> {
         let OpenptyResult { master, slave } = openpty(None, None)?;
         command

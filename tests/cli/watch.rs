@@ -1,13 +1,13 @@
 //! `doclock watch`: changes as lines, and a table on a terminal.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStdout};
 
-use super::operator::{doclock, run_on_terminal};
+use super::command::plain;
+use super::operator::run_on_terminal;
 use crate::processes::site::on_every_server;
 
 /// A `watch` that is under way, and what it prints.
@@ -17,10 +17,8 @@ struct Watch {
 }
 
 impl Watch {
-    fn start(url: &str, args: &[&str]) -> Result<Self> {
-        let args = [&["watch", "--interval", "100ms"], args].concat();
-        let mut command = Command::from(doclock(url, &args));
-        let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+    fn start(url: &str, args: &str) -> Result<Self> {
+        let mut child = plain(url, &format!("watch --interval 100ms {args}")).spawn()?;
         let lines = BufReader::new(child.stdout.take().context("no stdout")?).lines();
         Ok(Self {
             _child: child,
@@ -44,8 +42,8 @@ on_every_server! {
         let url = site.fresh().await?;
         let locks = ::doclock::connect(&url).await?;
         let first = locks.lock("k").owner("ann").label("nightly").acquire().await?;
-        let mut one = Watch::start(&url, &["k"])?;
-        let mut all = Watch::start(&url, &[])?;
+        let mut one = Watch::start(&url, "k")?;
+        let mut all = Watch::start(&url, "")?;
         let held = format!("k: held by ann (nightly), token {}", first.token());
         assert_eq!(one.next().await?, held);
         assert_eq!(all.next().await?, held);
@@ -61,7 +59,7 @@ on_every_server! {
         let url = site.fresh().await?;
         let locks = ::doclock::connect(&url).await?;
         let _lease = locks.lock("k").owner("ann").acquire().await?;
-        let (_, screen) = run_on_terminal(doclock(&url, &["watch"]), "ann", None).await?;
+        let (_, screen) = run_on_terminal(plain(&url, "watch"), "ann", None).await?;
         assert!(screen.starts_with("\x1b[H\x1b[J"), "{screen:?}");
         assert!(screen.contains("\x1b[1mKEY"), "{screen:?}");
     }
