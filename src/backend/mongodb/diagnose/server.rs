@@ -16,8 +16,6 @@ use crate::{Error, ErrorKind, Result};
 
 /// The `maxWireVersion` of MongoDB 5.0.
 const OLDEST: i32 = 13;
-/// How long another member may take to say what time it is.
-const MEMBER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the server says of itself.
 pub(super) struct Topology(Document);
@@ -67,9 +65,8 @@ impl MongoBackend {
             let is_it = move |server: &ServerInfo<'_>| server.address().to_string() == address;
             command = command.selection_criteria(SelectionCriteria::Predicate(Arc::new(is_it)));
         }
-        let limit = server.map_or(READ_TIMEOUT, |_| MEMBER_TIMEOUT);
         let sent = SystemClock.now();
-        let answered = within(limit, async {
+        let answered = within(READ_TIMEOUT, async {
             let answered = command.await;
             answered.map_err(|error| error::convert(error, Access::Read))
         });
