@@ -141,6 +141,15 @@ impl Error {
         }))
     }
 
+    /// What is wrong, and what the message says to do about it.
+    #[cfg(feature = "diagnosis")]
+    pub(crate) fn parts(&self) -> (&str, Option<&str>) {
+        match self.0.message.split_once(": ") {
+            Some((wrong, advice)) => (wrong, Some(advice)),
+            None => (&self.0.message, None),
+        }
+    }
+
     /// The same, of a record that stands in a field of a document.
     #[cfg(any(feature = "mongodb", feature = "dynamodb"))]
     pub(crate) fn within(mut self, field: &str) -> Self {

@@ -16,6 +16,8 @@ mod client;
 pub mod conformance;
 mod connect;
 mod convert;
+#[cfg(feature = "diagnosis")]
+mod diagnosis;
 pub mod docs;
 #[cfg(any(feature = "mongodb", feature = "dynamodb"))]
 pub mod document;
@@ -60,6 +62,8 @@ pub use backend::{
 pub use client::{LockClient, LockClientBuilder};
 pub use connect::{URL_VARIABLE, connect, connect_from_env};
 pub use convert::Upgrade;
+#[cfg(feature = "diagnosis")]
+pub use diagnosis::{Check, CheckStatus, Diagnosis};
 pub use election::{Election, Leader, LeaderWatch, Leadership};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Effort, Event, EventKind, WhyNot};

@@ -10,6 +10,7 @@
     clippy::expect_used
 )]
 
+mod cli;
 mod conformance;
 mod connect;
 mod differential;

@@ -8,7 +8,7 @@ mod counter;
 mod crashes;
 mod deadlines;
 mod faketime;
-mod patterns;
+pub mod patterns;
 mod pauses;
 pub mod site;
 pub mod skewed;

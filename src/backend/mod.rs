@@ -20,6 +20,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 
+#[cfg(feature = "diagnosis")]
+use crate::diagnosis::{Diagnosis, Trial};
 use crate::record::{ListPage, MAX_PARTIES};
 use crate::{Error, ErrorKind, Holder, Key, LockRecord, Mode, Result, Wake};
 
@@ -141,6 +143,17 @@ pub trait Backend: Any + Debug + Send + Sync {
             }
         }
         Ok(ended)
+    }
+
+    /// Looks whether locks can be kept here, by a lock on this key, which nobody else uses; see
+    /// [`LockClient::diagnose`](crate::LockClient::diagnose). Leaves nothing behind but what the database collects by itself.
+    #[cfg(feature = "diagnosis")]
+    async fn diagnose(&self, key: &Key) -> Diagnosis {
+        let mut diagnosis = Diagnosis::default();
+        if let Some(trial) = Trial::begin(self, key, &mut diagnosis).await {
+            trial.end(&mut diagnosis).await;
+        }
+        diagnosis
     }
 }
 

@@ -159,7 +159,7 @@ async fn first_refusal(locks: &LockClient) -> Option<(&'static str, doclock::Err
         .map(|error| ("list", error))
 }
 
-fn deny(proxy: &Proxy, action: &str) {
+pub fn deny(proxy: &Proxy, action: &str) {
     let body =
         r#"{"__type":"com.amazon.coral.service#AccessDeniedException","Message":"not authorized"}"#;
     let reply = http_reply("400 Bad Request", &[], body);

@@ -78,7 +78,7 @@ impl DynamoBackend {
     }
 
     /// What became of each, as far as the answer says: whatever else is wrong with one, a renewal of its own finds out.
-    async fn send_statements(
+    pub(super) async fn send_statements(
         &self,
         requests: &[RenewRequest],
         timeout: Duration,

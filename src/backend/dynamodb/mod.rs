@@ -4,6 +4,8 @@ mod acquire;
 mod check;
 mod claim;
 pub(crate) mod clock;
+#[cfg(feature = "diagnosis")]
+mod diagnose;
 pub(crate) mod embedded;
 pub(crate) mod error;
 mod expression;
@@ -257,5 +259,10 @@ impl Backend for DynamoBackend {
 
     fn hands_over(&self) -> bool {
         !self.place.is_attribute()
+    }
+
+    #[cfg(feature = "diagnosis")]
+    async fn diagnose(&self, key: &Key) -> crate::Diagnosis {
+        self.examine(key).await
     }
 }

@@ -29,7 +29,7 @@ impl DynamoBackend {
         self.enable_ttl().await
     }
 
-    async fn describe(&self) -> Result<Option<TableDescription>> {
+    pub(super) async fn describe(&self) -> Result<Option<TableDescription>> {
         let sent = self.client.describe_table().table_name(&self.table).send();
         match sent.await {
             Ok(output) => Ok(output.table),
@@ -108,7 +108,7 @@ impl DynamoBackend {
         })
     }
 
-    fn check_keys(&self, table: &TableDescription) -> Result<()> {
+    pub(super) fn check_keys(&self, table: &TableDescription) -> Result<()> {
         let name_of = |kind: KeyType| {
             let element = table.key_schema().iter().find(|key| key.key_type == kind);
             element.map(|key| key.attribute_name.as_str())
@@ -167,7 +167,7 @@ impl DynamoBackend {
         Err(translate(error, Effect::Writes, self))
     }
 
-    async fn ttl_is_on(&self) -> Result<bool> {
+    pub(super) async fn ttl_is_on(&self) -> Result<bool> {
         let describe = self.client.describe_time_to_live().table_name(&self.table);
         let output = describe.send().await;
         let output = output.map_err(|error| translate(error, Effect::Reads, self))?;

@@ -3,6 +3,8 @@
 mod acquire;
 mod assert;
 mod decide;
+#[cfg(feature = "diagnosis")]
+mod diagnose;
 mod embedded;
 pub(crate) mod error;
 mod field;
@@ -260,5 +262,10 @@ impl Backend for MongoBackend {
         within(READ_TIMEOUT, self.read_page(prefix, page))
             .await
             .map_err(|error| error.with_operation("list"))
+    }
+
+    #[cfg(feature = "diagnosis")]
+    async fn diagnose(&self, key: &Key) -> crate::Diagnosis {
+        self.examine(key).await
     }
 }

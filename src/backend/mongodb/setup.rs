@@ -23,7 +23,9 @@ impl MongoBackend {
         self.create_index().await?;
         let (lower, upper) = probe_keys()?;
         let probed = self.probe(&lower, &upper).await;
-        self.remove(&[&lower, &upper]).await;
+        if let Err(error) = self.remove(&[&lower, &upper]).await {
+            tracing::debug!(error = %error.kind, "the documents of the probe stay until they are purged");
+        }
         probed
     }
 
@@ -75,12 +77,10 @@ impl MongoBackend {
     }
 
     /// What cannot be removed is collected by its `purgeAt`.
-    async fn remove(&self, keys: &[&Key]) {
+    pub(super) async fn remove(&self, keys: &[&Key]) -> mongodb::error::Result<()> {
         let names: Vec<_> = keys.iter().map(|key| key.as_str()).collect();
         let filter: Document = doc! { "_id": { "$in": names } };
-        if let Err(error) = self.collection.delete_many(filter).await {
-            tracing::debug!(error = %error.kind, "the documents of the probe stay until they are purged");
-        }
+        self.collection.delete_many(filter).await.map(|_| ())
     }
 }
 

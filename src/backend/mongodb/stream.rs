@@ -155,7 +155,7 @@ async fn is_prompt(collection: &Collection<Document>) -> Result<bool> {
     Ok(!is_sharded)
 }
 
-async fn open(collection: &Collection<Document>) -> Result<ChangeStream<Document>> {
+pub(super) async fn open(collection: &Collection<Document>) -> Result<ChangeStream<Document>> {
     let stream = collection
         .watch()
         .pipeline(pipeline())

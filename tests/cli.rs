@@ -1,0 +1,14 @@
+//! The command `doclock`, run as a shell runs it.
+
+mod command;
+mod counter;
+mod crashes;
+mod doctor;
+mod ends;
+mod lost;
+mod operate;
+mod operator;
+mod passed_on;
+mod slots;
+mod terminal;
+mod watch;
