@@ -62,6 +62,7 @@ async fn main() -> Result<()> {
             .collect();
         println!("## {name}\n\n{}", table(&rows));
     }
+    println!("mongodb-lock releases in the background: its first figure is an acquire alone.");
     Ok(())
 }
 

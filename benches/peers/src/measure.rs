@@ -28,13 +28,12 @@ const CONTENTION: Duration = Duration::from_secs(3);
 /// What one lock does after its turn is not the next one's.
 const PAUSE: Duration = Duration::from_millis(10);
 
-pub(crate) const COLUMNS: [&str; 7] = [
+pub(crate) const COLUMNS: [&str; 6] = [
     "acquire + release, ms",
     "/ by hand",
     "hand-over after 100 ms, ms",
     "after 1.5 s, ms",
     "16 tasks: sections/s",
-    "writes/section",
     "requests/section",
 ];
 /// In the order of the columns.
@@ -58,7 +57,7 @@ pub(crate) async fn round(contestants: &[Contestant], bar: &ProgressBar) -> Resu
     }
     let mut figures = Vec::new();
     for (nth, contestant) in contestants.iter().enumerate() {
-        let [sections, writes, requests] = contend(contestant).await?;
+        let [sections, requests] = contend(contestant).await?;
         bar.inc(1);
         figures.push([
             pairs[nth],
@@ -66,7 +65,6 @@ pub(crate) async fn round(contestants: &[Contestant], bar: &ProgressBar) -> Resu
             waits[0][nth],
             waits[1][nth],
             sections,
-            writes,
             requests,
         ]);
     }
@@ -121,8 +119,8 @@ async fn hand_overs(contestant: &Contestant, hold: Duration) -> Result<f64> {
     Ok(median(times))
 }
 
-/// Sections a second, and writes and requests for each of them, of tasks of one client.
-async fn contend(contestant: &Contestant) -> Result<[f64; 3]> {
+/// Sections a second, and requests for each of them, of tasks of one client.
+async fn contend(contestant: &Contestant) -> Result<[f64; 2]> {
     // A waiter that is stopped in the end may leave something.
     let key = Uuid::new_v4().to_string();
     let until = Instant::now() + CONTENTION;
@@ -135,9 +133,8 @@ async fn contend(contestant: &Contestant) -> Result<[f64; 3]> {
     while let Some(done) = tasks.join_next().await {
         sections += done??;
     }
-    let after = contestant.meter.read();
-    let [writes, requests] = [0, 1].map(|kind| (after[kind] - before[kind]) / sections);
-    Ok([sections / CONTENTION.as_secs_f64(), writes, requests])
+    let requests = contestant.meter.read() - before;
+    Ok([sections / CONTENTION.as_secs_f64(), requests / sections])
 }
 
 /// The sections of one task.

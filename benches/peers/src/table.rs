@@ -6,14 +6,14 @@ use crate::measure::{COLUMNS, Figures};
 pub(crate) fn table(rows: &[(&str, Figures)]) -> String {
     let head = COLUMNS.map(|column| format!(" {column} |")).concat();
     let rule = COLUMNS.map(|column| format!("{:->1$}|", ":", column.len() + 2));
-    let mut text = format!("| {:22} |{head}\n|{:-<24}|{}\n", "lock", "", rule.concat());
-    for (name, figures) in rows {
+    let head = format!("| {:22} |{head}\n|{:-<24}|{}\n", "lock", "", rule.concat());
+    let lines = rows.iter().map(|(name, figures)| {
         let cells = figures.iter().zip(COLUMNS);
         let cells =
             cells.map(|(figure, column)| format!(" {:>1$} |", number(*figure), column.len()));
-        text += &format!("| {name:22} |{}\n", cells.collect::<String>());
-    }
-    text
+        format!("| {name:22} |{}\n", cells.collect::<String>())
+    });
+    head + &lines.collect::<String>()
 }
 
 /// Three digits that count, or all before the point.
