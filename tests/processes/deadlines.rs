@@ -36,7 +36,7 @@ on_every_server! {
         let begun = SystemTime::now();
         let [ttl, left] = [TTL, LEFT].map(|time| time.as_millis());
         let token = holder.granted(&format!("until {KEY} {ttl} {left}")).await?;
-        // The worker counts from later than this by the way of a command.
+        // Later than the worker's own, by the way of its answer.
         let deadline = Timestamp::from(SystemTime::now() + LEFT);
         let nearly = Timestamp::from(begun + LEFT - TTL / 3);
         poll::until("the deadline is near", 2 * LEFT, || async {

@@ -43,7 +43,7 @@ async fn handle(
     sold?
 }
 
-// One thread: an invocation has no more than one processor.
+// One thread: at 256 MB a function has a fraction of a processor.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
