@@ -62,6 +62,13 @@ impl LockClientBuilder {
     /// # drop(locks);
     /// # Ok(()) }
     /// ```
+    #[cfg_attr(
+        not(any(feature = "mongodb", feature = "aws-config")),
+        expect(
+            clippy::unused_async,
+            reason = "a driver may have to ask for its options"
+        )
+    )]
     pub async fn connect(url: &str) -> Result<Self> {
         let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
         match scheme {

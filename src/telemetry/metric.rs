@@ -7,7 +7,7 @@ use metrics::{
 };
 
 use super::names;
-use crate::{Effort, Event, EventKind};
+use crate::{Effort, ErrorKind, Event, EventKind, Loss, Mode};
 
 const ACQUIRE_DURATION: &str = "doclock_acquire_duration_seconds";
 const WAIT_DURATION: &str = "doclock_wait_duration_seconds";
@@ -19,8 +19,18 @@ const RENEWAL_FAILURES: &str = "doclock_renewal_failures_total";
 const LEASES_LOST: &str = "doclock_leases_lost_total";
 const RELEASE_FAILURES: &str = "doclock_release_failures_total";
 
-/// To the recorder that is installed now.
-pub(super) fn describe() {
+/// Makes them known to the recorder that is installed now.
+pub(super) fn announce(backend: &'static str) {
+    describe();
+    // Who watches for an increase does not see one in a counter that begins with it.
+    for mode in [Mode::Exclusive, Mode::Shared, Mode::Permit { limit: 1 }] {
+        for why in [Loss::Expired, Loss::Evicted, Loss::Shutdown, Loss::Change] {
+            lost(backend, mode, why, 0);
+        }
+    }
+}
+
+fn describe() {
     let seconds = |name: &'static str, what: &'static str| {
         describe_histogram!(name, Unit::Seconds, what);
     };
@@ -56,10 +66,16 @@ pub(super) fn describe() {
     );
 }
 
+fn lost(backend: &'static str, mode: Mode, why: Loss, times: u64) {
+    counter!(LEASES_LOST, "backend" => backend, "mode" => mode.name(), "why" => names::loss(why))
+        .increment(times);
+}
+
 pub(super) fn tell(backend: &'static str, event: &Event) {
     let mode = event.mode.name();
-    let count = |name: &'static str, label: &'static str, value: &'static str| {
-        counter!(name, "backend" => backend, "mode" => mode, label => value).increment(1);
+    let failed = |name: &'static str, error: ErrorKind| {
+        let error = names::error(error);
+        counter!(name, "backend" => backend, "mode" => mode, "error_type" => error).increment(1);
     };
     let held = gauge!(LEASES_HELD, "backend" => backend, "mode" => mode);
     let ended = |after: Duration| {
@@ -83,16 +99,12 @@ pub(super) fn tell(backend: &'static str, event: &Event) {
                 .increment(took_over.is_some().into());
         }
         EventKind::NotAcquired { why, effort } => asked(effort, names::outcome(*why)),
-        EventKind::RenewalFailed { error, .. } => {
-            count(RENEWAL_FAILURES, "error_type", names::error(*error));
-        }
+        EventKind::RenewalFailed { error, .. } => failed(RENEWAL_FAILURES, *error),
         EventKind::Lost { why, held, .. } => {
             ended(*held);
-            count(LEASES_LOST, "why", names::loss(*why));
+            lost(backend, event.mode, *why, 1);
         }
         EventKind::Released { held, .. } => ended(*held),
-        EventKind::ReleaseFailed { error } => {
-            count(RELEASE_FAILURES, "error_type", names::error(*error));
-        }
+        EventKind::ReleaseFailed { error } => failed(RELEASE_FAILURES, *error),
     }
 }

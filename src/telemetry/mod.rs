@@ -30,7 +30,7 @@ pub(crate) struct Telemetry {
 impl Telemetry {
     pub(crate) fn new(database: Database, hook: Option<Hook>, redact: Option<Redact>) -> Self {
         #[cfg(feature = "metrics")]
-        metric::describe();
+        metric::announce(database.system);
         Self {
             database,
             hook,

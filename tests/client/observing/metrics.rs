@@ -152,12 +152,18 @@ async fn failures_are_counted_by_their_kind() {
         &of("error_type", "permission_denied"),
         &[1.0],
     );
-    only(
-        &metrics,
-        "doclock_leases_lost_total",
-        &of("why", "expired"),
-        &[1.0],
-    );
+    let lost = &metrics["doclock_leases_lost_total"].values;
+    assert_eq!(lost[&of("why", "expired")], [1.0]);
+    assert_eq!(lost[&of("why", "evicted")], [0.0]);
+}
+
+/// So that the first one is an increase.
+#[tokio::test(start_paused = true)]
+async fn losses_are_counted_from_zero() {
+    let metrics = emitted(async |_| {}).await;
+    let lost = &metrics["doclock_leases_lost_total"].values;
+    assert_eq!(lost.len(), 12, "each mode, each reason: {lost:?}");
+    assert!(lost.values().all(|count| *count == [0.0]));
 }
 
 #[tokio::test(start_paused = true)]
