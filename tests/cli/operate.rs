@@ -1,8 +1,9 @@
 //! `ls`, `show`, `release` and `setup`: what an operator sees of locks that others hold.
 
 use anyhow::{Context, Result};
-use doclock::{LeaseId, LockClient};
+use doclock::{LeaseId, LockClient, Owner};
 use futures_util::future::try_join_all;
+use tokio::runtime::Handle;
 
 use super::command::plain;
 use super::operator::{run, run_on_terminal};
@@ -124,12 +125,12 @@ on_every_server! {
         assert!(unasked.stderr.contains("held by ann (nightly)"), "{unasked:?}");
         assert!(unasked.stderr.contains("--yes"), "{unasked:?}");
         assert_eq!(unasked.with(64)?, "");
-        let (code, screen) = run_on_terminal(forced(), "[yes/no] ", Some("no\n")).await?;
+        let (code, screen) = run_on_terminal(forced(), "[yes/no] ", || Some("no\n")).await?;
         assert_eq!(code, Some(1), "{screen}");
         assert!(screen.contains("nothing was released"), "{screen}");
         assert!(is_held().await?);
 
-        let (code, screen) = run_on_terminal(forced(), "[yes/no] ", Some("yes\n")).await?;
+        let (code, screen) = run_on_terminal(forced(), "[yes/no] ", || Some("yes\n")).await?;
         assert_eq!(code, Some(0), "{screen}");
         assert!(screen.contains(&format!("held by ann (nightly), token {}", writer.token())), "{screen}");
         assert!(!is_held().await?);
@@ -142,6 +143,25 @@ on_every_server! {
         let mut owners: Vec<_> = released.iter().filter_map(|holder| holder["owner"].as_str()).collect();
         owners.sort_unstable();
         assert_eq!((json["key"].as_str(), owners), (Some("b:readers"), vec!["bea", "cid"]));
+    }
+
+    async fn release_by_force_ends_no_other_lease_than_it_asked_about(site: Site) {
+        let url = site.fresh().await?;
+        let locks = ::doclock::connect(&url).await?;
+        let first = locks.lock("k").owner("ann").acquire().await?;
+        let (handle, contender) = (Handle::current(), locks.clone());
+        let meanwhile = move || {
+            handle.block_on(async {
+                first.release().await.unwrap();
+                contender.lock("k").owner("bea").acquire().await.unwrap().let_expire();
+            });
+            Some("yes\n")
+        };
+        let (code, screen) = run_on_terminal(plain(&url, "release k --force"), "[yes/no] ", meanwhile).await?;
+        assert_eq!(code, Some(1), "{screen}");
+        assert!(screen.contains("`k` changed hands meanwhile"), "{screen}");
+        let record = locks.inspect("k").await?.context("no record")?;
+        assert_eq!(record.holders[0].owner().map(Owner::as_str), Some("bea"));
     }
 
     async fn setup_makes_what_locks_need(site: Site) {
@@ -199,10 +219,8 @@ async fn packagers_get_completions_and_manuals() -> Result<()> {
     let printed = async |args: &str| run(plain("", args)).await?.with(0);
     for shell in ["bash", "zsh", "fish"] {
         let script = printed(&format!("completions {shell}")).await?;
-        assert!(
-            script.contains("doctor") && script.contains("force"),
-            "{shell}"
-        );
+        let is_whole = script.contains("doctor") && script.contains("force");
+        assert!(is_whole && !script.contains("guard"), "{shell}: {script}");
     }
     assert!(printed("man").await?.contains(".TH doclock 1"));
     assert!(printed("man doctor").await?.contains("doclock doctor"));

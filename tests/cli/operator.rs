@@ -33,12 +33,12 @@ impl End {
     }
 }
 
-/// Runs it on a terminal until it shows this, and then types that or, if there is nothing to type, kills it: its exit code,
-/// and all that is on the terminal.
+/// Runs it on a terminal until it shows this. Then types what that says or, if there is nothing to type, kills it: its exit
+/// code, and all that is on the terminal.
 pub async fn run_on_terminal(
     command: Command,
     shown: &'static str,
-    typed: Option<&'static str>,
+    typed: impl FnOnce() -> Option<&'static str> + Send + 'static,
 ) -> Result<(Option<i32>, String)> {
     let mut command = command.into_std();
     let run = move || -> Result<_> {
@@ -54,13 +54,14 @@ pub async fn run_on_terminal(
         let mut master = File::from(master);
         let mut screen = Vec::new();
         let mut chunk = [0; 4096];
-        let mut waits = true;
+        let mut typed = Some(typed);
         // The terminal ends with an error when the command does.
         while let Ok(read @ 1..) = master.read(&mut chunk) {
             screen.extend_from_slice(&chunk[..read]);
-            if waits && String::from_utf8_lossy(&screen).contains(shown) {
-                waits = false;
-                match typed {
+            if String::from_utf8_lossy(&screen).contains(shown)
+                && let Some(typed) = typed.take()
+            {
+                match typed() {
                     Some(typed) => master.write_all(typed.as_bytes())?,
                     None => child.kill()?,
                 }

@@ -59,7 +59,7 @@ on_every_server! {
         let url = site.fresh().await?;
         let locks = ::doclock::connect(&url).await?;
         let _lease = locks.lock("k").owner("ann").acquire().await?;
-        let (_, screen) = run_on_terminal(plain(&url, "watch"), "ann", None).await?;
+        let (_, screen) = run_on_terminal(plain(&url, "watch"), "ann", || None).await?;
         assert!(screen.starts_with("\x1b[H\x1b[J"), "{screen:?}");
         assert!(screen.contains("\x1b[1mKEY"), "{screen:?}");
     }

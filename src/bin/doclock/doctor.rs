@@ -9,19 +9,22 @@ use crate::exit::{Exit, Failure};
 use crate::out::{BAD, GOOD, ODD, json, print};
 
 const HELP: &str = "\
-Ends with 0 if locks work, warnings or not; with 1 if a check fails; with 69 if the database cannot be reached.
+Ends with 0 if locks work, warnings or not; with 1 if a check fails; with 69 if
+the database cannot be reached.
 
 JSON, one line:
-  {\"checks\": [{\"name\", \"status\": \"ok\" | \"warn\" | \"fail\", \"found\", \"remedy\": null if all is well}]}";
+  {\"checks\": [{\"name\", \"status\": \"ok\" | \"warn\" | \"fail\", \"found\",
+               \"remedy\": null if all is well}]}";
 
 /// Find out whether locks work here, and what to do if not
 ///
-/// Looks at the server, the table or collection, the clocks and the rights, the last by taking a lock on a key of its own
-/// and releasing it. Its record is removed again, or collected by the database after two days.
+/// Looks at the server, the table or collection, the clocks and the rights, the
+/// last by taking a lock on a key of its own and releasing it. Its record is
+/// removed again, or collected by the database after two days.
 #[derive(clap::Args)]
-#[command(after_long_help = HELP)]
+#[command(verbatim_doc_comment, after_long_help = HELP)]
 pub(crate) struct Args {
-    /// What the key that is tried starts with, where the rights are bound to a prefix
+    /// What the key that is tried starts with, if rights are bound to a prefix
     #[arg(long, default_value = "", hide_default_value = true)]
     prefix: String,
     /// As one line of JSON; see --help

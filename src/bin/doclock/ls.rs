@@ -11,7 +11,7 @@ use crate::view::{JSON, RecordView, mode, now, span, token};
 ///
 /// One line for each holder. Times are by this machine's clock.
 #[derive(clap::Args)]
-#[command(after_long_help = JSON)]
+#[command(verbatim_doc_comment, after_long_help = JSON)]
 pub(crate) struct Args {
     /// Only keys that start so
     #[arg(long, default_value = "", hide_default_value = true)]

@@ -66,7 +66,7 @@ impl Command {
             Self::Release(args) => release::run(args, database).await,
             Self::Setup(args) => setup::run(args, database).await,
             Self::Doctor(args) => doctor::run(args, database).await,
-            Self::Completions(args) => shell::completions(&args, Cli::command()),
+            Self::Completions(args) => shell::completions(&args, &Cli::command()),
             Self::Man(args) => shell::manual(&args, Cli::command()),
             #[cfg(unix)]
             Self::Guard(args) => run::guard::run(args).await,

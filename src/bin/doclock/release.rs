@@ -12,18 +12,19 @@ use crate::out::{json, print};
 use crate::view::{HolderView, holders, now, relative, token};
 
 const HELP: &str = "\
-Ends with 0 if the key is free afterwards, by this or already; with 1 if the question was not answered with `yes`, or
-somebody else holds it meanwhile.
+Ends with 0 if the key is free afterwards, by this or already; with 1 if the
+question was not answered with `yes`, or somebody else holds it meanwhile.
 
 JSON, one line:
-  {\"key\", \"released\": [{\"owner\", \"id\", \"token\", \"acquired_at\", \"expires_at\", \"ttl_ms\", \"label\", \"data\"}]}";
+  {\"key\", \"released\": [{\"owner\", \"id\", \"token\", \"acquired_at\",
+                        \"expires_at\", \"ttl_ms\", \"label\", \"data\"}]}";
 
 /// End every lease on a key, whoever holds it
 ///
-/// A holder that is alive learns it at its next renewal, and may go on until then: fence what it writes. Asks before it
-/// does anything.
+/// A holder that is alive learns it at its next renewal, and may go on until
+/// then: fence what it writes. Asks before it does anything.
 #[derive(clap::Args)]
-#[command(after_long_help = HELP)]
+#[command(verbatim_doc_comment, after_long_help = HELP)]
 pub(crate) struct Args {
     /// The key
     key: String,

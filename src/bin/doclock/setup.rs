@@ -6,8 +6,10 @@ use crate::out::print;
 
 /// Make the table or index that locks need, and check the server
 ///
-/// Once per deployment; more often does no harm. It takes more rights than locks do: docs/safety.md lists them.
+/// Once per deployment; more often does no harm. It takes more rights than locks
+/// do: docs/safety.md lists them.
 #[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Args {}
 
 pub(crate) async fn run(_: Args, database: &Database) -> Result<Exit, Failure> {

@@ -7,6 +7,8 @@ use clap_mangen::Man;
 use crate::exit::{Exit, Failure};
 use crate::out::print_raw;
 
+const NAME: &str = env!("CARGO_BIN_NAME");
+
 /// Print the completions of a shell
 ///
 /// For instance `doclock completions bash > /etc/bash_completion.d/doclock`.
@@ -25,10 +27,14 @@ pub(crate) struct Manual {
     subcommand: Option<String>,
 }
 
-pub(crate) fn completions(args: &Completions, mut command: Command) -> Result<Exit, Failure> {
+pub(crate) fn completions(args: &Completions, command: &Command) -> Result<Exit, Failure> {
+    // They would offer what is hidden as well.
+    let is_shown = |subcommand: &&Command| !subcommand.is_hide_set();
+    let mut shown = Command::new(NAME)
+        .args(command.get_arguments())
+        .subcommands(command.get_subcommands().filter(is_shown));
     let mut script = Vec::new();
-    let name = command.get_name().to_owned();
-    clap_complete::generate(args.shell, &mut command, name, &mut script);
+    clap_complete::generate(args.shell, &mut shown, NAME, &mut script);
     print_raw(&script)?;
     Ok(Exit::SUCCESS)
 }

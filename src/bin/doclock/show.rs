@@ -13,7 +13,7 @@ use crate::view::{JSON, RecordView, instant, mode, now, relative, span, token};
 ///
 /// Ends with 1 if there is no record of it. Times are by this machine's clock.
 #[derive(clap::Args)]
-#[command(after_long_help = JSON)]
+#[command(verbatim_doc_comment, after_long_help = JSON)]
 pub(crate) struct Args {
     /// The key
     key: String,

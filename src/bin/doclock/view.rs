@@ -9,11 +9,16 @@ use serde_json::Value;
 /// What the records look like as JSON, for `--help`.
 pub(crate) const JSON: &str = "\
 JSON, one line for each key (times are RFC 3339, null is none):
-  {\"key\", \"mode\": \"exclusive\" | \"shared\" | \"permit\", \"limit\": of permits, \"token\": the last one issued, \"rev\",
-   \"holders\": [{\"owner\", \"id\", \"token\", \"acquired_at\", \"expires_at\", \"ttl_ms\", \"label\", \"data\"}],
-   \"waiters\": [{\"owner\", \"id\", \"mode\", \"limit\", \"enqueued_at\", \"expires_at\"}],
-   \"free_at\", \"closed\", \"slot_started\", \"slot_done\", \"pinned\", \"state\", \"purge_at\"}
-A holder without owner is what is left of a minimum hold. One that expired stands there until somebody else comes.";
+  {\"key\", \"mode\": \"exclusive\" | \"shared\" | \"permit\", \"limit\": of permits,
+   \"token\": the last one issued, \"rev\",
+   \"holders\": [{\"owner\", \"id\", \"token\", \"acquired_at\", \"expires_at\",
+                \"ttl_ms\", \"label\", \"data\"}],
+   \"waiters\": [{\"owner\", \"id\", \"mode\", \"limit\", \"enqueued_at\",
+                \"expires_at\"}],
+   \"free_at\", \"closed\", \"slot_started\", \"slot_done\", \"pinned\", \"state\",
+   \"purge_at\"}
+A holder without owner is what is left of a minimum hold. One that expired stays
+until somebody else comes.";
 
 /// A record as JSON.
 #[derive(Serialize)]

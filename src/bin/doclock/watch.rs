@@ -20,9 +20,10 @@ const SHORTEST: Duration = Duration::from_millis(100);
 
 /// Watch who holds and who waits for locks, until interrupted
 ///
-/// A table on a terminal, otherwise a line for each change. It looks again and again, so what comes and goes between two
-/// looks is not seen.
+/// A table on a terminal, otherwise a line for each change. It looks again and
+/// again, so what comes and goes between two looks is not seen.
 #[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Args {
     /// One key only
     key: Option<String>,
