@@ -65,7 +65,7 @@ impl Clocks {
             Some((limit, remedy)) if error >= limit => Check::fail(NAME, found, remedy),
             _ if error >= NOTICEABLE => Check::warn(NAME, found, SERVER_TIME),
             _ => {
-                let bound = self.at_most().as_secs_f64();
+                let bound = self.at_most().as_secs_f64().max(0.1);
                 Check::ok(NAME, format!("less than {bound:.1} s from the server's"))
             }
         }

@@ -19,6 +19,13 @@ pub const BOUND: Duration = Duration::from_mins(3);
 /// In memory: a lock for one process, where the test is of something else.
 pub const MEMORY: &str = "memory:";
 
+/// Says again and again that it is there, and so does a child of its own; neither heeds SIGTERM.
+pub const STUBBORN: &str = "trap '' TERM; echo $PPID > guard; \
+     at_it() { while :; do date +%s%N >> $1; sleep 0.02; done; }; at_it grandchild & at_it child";
+/// The same of the next holder: so long that a child that is left over would be seen beside it.
+pub const SUCCESSOR: &str =
+    "for _ in 1 2 3 4 5 6 7 8 9 10; do date +%s%N >> successor; sleep 0.02; done";
+
 /// `doclock ARGS… -- sh -c SCRIPT`, with the locks of this database.
 pub fn doclock(url: &str, args: &str, script: &str) -> Command {
     let mut command = plain(url, args);

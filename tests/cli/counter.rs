@@ -8,7 +8,7 @@ use futures_util::future::try_join_all;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::command::{BOUND, Notes};
+use super::command::{BOUND, MEMORY, Notes};
 use crate::processes::patterns::usual_or_full;
 use crate::processes::site::on_every_server;
 
@@ -51,9 +51,7 @@ on_every_server! {
 async fn loses_increments_without_a_lock() -> Result<()> {
     let notes = Notes::new()?;
     let times = 10;
-    let counted = count(&notes, times, || {
-        notes.doclock(super::command::MEMORY, "run k", INCREMENT)
-    });
+    let counted = count(&notes, times, || notes.doclock(MEMORY, "run k", INCREMENT));
     let counted = counted.await?;
     println!("without a common lock: {counted} of {}", SHELLS * times);
     assert!(counted < SHELLS * times);

@@ -5,19 +5,15 @@ use std::time::Duration;
 use anyhow::Result;
 use futures_util::future::try_join_all;
 use nix::sys::signal::{Signal, kill};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::time::timeout;
 
-use super::command::{BOUND, Notes, end_of, ended, signal};
+use super::command::{BOUND, MEMORY, Notes, STUBBORN, SUCCESSOR, end_of, ended, signal};
 use crate::processes::patterns::usual_or_full;
 use crate::processes::site::{Site, on_every_server};
 
 const TTL: Duration = Duration::from_secs(2);
-
-/// Says again and again that it is there, and so does a child of its own; neither heeds SIGTERM.
-const STUBBORN: &str = "trap '' TERM; echo $PPID > guard; \
-     at_it() { while :; do date +%s%N >> $1; sleep 0.02; done; }; at_it grandchild & at_it child";
-/// The same of the next holder: so long that a child that is left over would be seen beside it.
-const SUCCESSOR: &str =
-    "for _ in 1 2 3 4 5 6 7 8 9 10; do date +%s%N >> successor; sleep 0.02; done";
 
 /// What is done to a holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,14 +85,12 @@ on_every_server! {
     }
 }
 
-/// It is asked to end before it is killed.
+/// It is asked to end at once, long before the lease does.
 #[tokio::test]
 async fn the_command_of_a_killed_holder_is_asked_to_end() -> Result<()> {
     let notes = Notes::new()?;
     let script = "trap 'echo asked > asked; exit' TERM; echo up > up; while :; do sleep 0.02; done";
-    let holder = notes
-        .doclock(super::command::MEMORY, "run k", script)
-        .spawn()?;
+    let holder = notes.doclock(MEMORY, "run --ttl 1h k", script).spawn()?;
     notes.written("up").await?;
     signal(&holder, Signal::SIGKILL)?;
     assert_eq!(notes.written("asked").await?, "asked");
@@ -111,13 +105,11 @@ async fn a_command_does_not_outlive_its_guard() -> Result<()> {
     let life = notes.path("life");
     nix::unistd::mkfifo(&life, nix::sys::stat::Mode::S_IRWXU)?;
     let script = "exec 3> life; echo $PPID > guard; while :; do sleep 0.02; done";
-    let holder = notes
-        .doclock(super::command::MEMORY, "run k", script)
-        .spawn()?;
-    let ended = tokio::spawn(tokio::fs::read(life));
+    let mut ended = pipe::OpenOptions::new().open_receiver(life)?;
+    let holder = notes.doclock(MEMORY, "run k", script).spawn()?;
     let guard = notes.pid("guard").await?;
     signal(&holder, Signal::SIGSTOP)?;
     kill(guard, Signal::SIGKILL)?;
-    tokio::time::timeout(BOUND, ended).await???;
+    timeout(BOUND, ended.read_to_end(&mut Vec::new())).await??;
     Ok(())
 }

@@ -258,9 +258,9 @@ async fn rights_of_mongodb_are_named() -> Result<()> {
     report.advises("traces", "after two days", "")?;
 
     let root = mongodb::Client::with_uri_str(users::root_url()).await?;
-    let reader = doc! { "createUser": "reader", "pwd": users::PASSWORD, "roles": [{ "role": "read", "db": "app" }] };
+    let reader = doc! { "createUser": "looker", "pwd": users::PASSWORD, "roles": [{ "role": "read", "db": "app" }] };
     root.database("admin").run_command(reader).await?;
-    let report = Report::of(&url("reader"), 1).await?;
+    let report = Report::of(&url("looker"), 1).await?;
     assert_eq!(report.names().last(), Some(&"acquire"));
     report.advises(
         "acquire",

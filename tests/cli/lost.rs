@@ -2,28 +2,29 @@
 
 use anyhow::Result;
 
-use super::command::{MEMORY, Notes, doclock, end_of, ended};
+use super::command::{MEMORY, Notes, STUBBORN, SUCCESSOR, doclock, end_of, ended};
 use crate::processes::site::{Site, dynamodb_url, on_every_server};
 use crate::support::proxy::Proxy;
 use crate::support::servers;
 use crate::support::wire::Wire;
 
-/// Never ends by itself, and does not heed SIGTERM.
-const STUBBORN: &str = "trap '' TERM; echo up > up; while :; do sleep 0.02; done";
 /// Ends well when it is asked to.
 const OBEDIENT: &str =
     "trap 'echo asked > asked; exit 0' TERM; echo up > up; while :; do sleep 0.02; done";
 
 on_every_server! {
-    /// By an operator: learnt at the next renewal.
+    /// By an operator: learnt at the next renewal. Others may have it at once.
     async fn a_lock_that_is_taken_away_ends_the_command(site: Site) {
         let (url, notes) = (site.fresh().await?, Notes::new()?);
-        let holder = notes.doclock(&url, "run --ttl 2s k", STUBBORN).spawn()?;
-        notes.written("up").await?;
-        let ended = doclock::connect(&url).await?.force_release("k").await?;
-        assert_eq!(ended.len(), 1);
+        let mut holder = notes.doclock(&url, "run --ttl 8s k", STUBBORN).spawn()?;
+        notes.written("child").await?;
+        let taken = doclock::connect(&url).await?.force_release("k").await?;
+        assert_eq!(taken.len(), 1);
+        assert_eq!(holder.wait().await?.code(), Some(76));
+        let successor = ended(notes.doclock(&url, "run --no-wait k", SUCCESSOR)).await?;
+        assert_eq!(successor.code, Some(0), "{successor:?}");
+        notes.in_order("child", "successor")?;
         let end = end_of(holder).await?;
-        assert_eq!(end.code, Some(76), "{end:?}");
         assert!(end.stderr.contains("gone from the database"), "{end:?}");
     }
 }

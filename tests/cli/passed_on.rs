@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::command::{MEMORY, Notes, doclock, end_of, ended, signal};
+use super::command::{BOUND, MEMORY, Notes, doclock, end_of, ended, signal};
 use crate::processes::site::Site;
 use crate::support::poll;
 
@@ -63,14 +63,15 @@ async fn the_environment_tells_of_the_lock() -> Result<()> {
 /// To the child and to what it has started; what they make of them is the end.
 #[tokio::test]
 async fn signals_are_passed_on() -> Result<()> {
-    for (number, which) in [
-        (1, Signal::SIGHUP),
-        (2, Signal::SIGINT),
-        (3, Signal::SIGQUIT),
-        (15, Signal::SIGTERM),
-        (10, Signal::SIGUSR1),
-        (12, Signal::SIGUSR2),
+    for which in [
+        Signal::SIGHUP,
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+        Signal::SIGTERM,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
     ] {
+        let number = which as i32;
         let notes = Notes::new()?;
         // In the foreground: a shell has its background ignore some of them.
         let grandchild = format!(
@@ -134,10 +135,7 @@ async fn a_signal_ends_the_wait_and_leaves_no_place() -> Result<()> {
         let record = locks.inspect("k").await.ok().flatten();
         record.map_or(0, |record| record.queue.len())
     };
-    poll::until("it stands in line", super::command::BOUND, || async {
-        places().await == 1
-    })
-    .await?;
+    poll::until("it stands in line", BOUND, || async { places().await == 1 }).await?;
     signal(&waiter, Signal::SIGTERM)?;
     assert_eq!(end_of(waiter).await?.code, Some(143));
     assert_eq!(places().await, 0);

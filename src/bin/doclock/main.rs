@@ -48,10 +48,10 @@ enum Command {
     Completions(shell::Completions),
     Man(shell::Manual),
     #[cfg(unix)]
-    #[command(name = "__guard", hide = true)]
+    #[command(name = run::guard::NAME, hide = true)]
     Guard(run::guard::Args),
     #[cfg(unix)]
-    #[command(name = "__exec", hide = true)]
+    #[command(name = run::exec::NAME, hide = true)]
     Exec(run::exec::Args),
 }
 

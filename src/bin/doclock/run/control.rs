@@ -1,18 +1,18 @@
 //! The pipe by which the guard is told until when the lease is held. Its end is the end of whoever holds the lease.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{OwnedFd, RawFd};
 use std::time::Duration;
 
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use tokio::net::unix::pipe;
 
 /// A deadline on its way, in µs: so short that a pipe takes it as a whole, or not at all.
 const WORD: usize = size_of::<u64>();
 
 /// The end that tells.
-pub(super) struct Teller(pipe::Sender);
+pub(super) struct Teller(io::PipeWriter);
 
 /// The end that is told.
 pub(super) struct Listener(pipe::Receiver);
@@ -21,7 +21,7 @@ pub(super) struct Listener(pipe::Receiver);
 pub(super) fn pair() -> io::Result<(Teller, OwnedFd)> {
     let (listener, teller) = io::pipe()?;
     fcntl(&listener, FcntlArg::F_SETFD(FdFlag::empty()))?;
-    let teller = pipe::Sender::from_owned_fd(teller.into())?;
+    fcntl(&teller, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     Ok((Teller(teller), listener.into()))
 }
 
@@ -29,7 +29,7 @@ impl Teller {
     /// Never blocks. One that the guard has no room for is lost: it stands still, and has older ones to read.
     pub(super) fn tell(&self, deadline: Duration) {
         let micros = u64::try_from(deadline.as_micros()).unwrap_or(u64::MAX);
-        let _ = self.0.try_write(&micros.to_le_bytes());
+        let _ = (&self.0).write(&micros.to_le_bytes());
     }
 }
 

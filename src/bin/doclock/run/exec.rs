@@ -14,7 +14,7 @@ use nix::unistd::{AccessFlags, Pid, access, getppid};
 use crate::exit::{Exit, Failure};
 
 /// The name of the subcommand that becomes the command.
-const EXEC: &str = "__exec";
+pub(crate) const NAME: &str = "__exec";
 
 /// What the guard starts.
 #[derive(clap::Args)]
@@ -43,7 +43,7 @@ pub(super) fn ourselves() -> io::Result<Command> {
 pub(super) fn shim(command: &[OsString], parent: Pid) -> io::Result<Command> {
     let mut shim = ourselves()?;
     let parent = parent.to_string();
-    shim.args([EXEC, "--parent", &parent, "--"]).args(command);
+    shim.args([NAME, "--parent", &parent, "--"]).args(command);
     Ok(shim)
 }
 

@@ -22,6 +22,9 @@ use crate::exit::{Exit, Failure, say};
 /// Timers stand still while the machine is suspended: look at the clock at least this often.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// The name of the subcommand that is the guard.
+pub(crate) const NAME: &str = "__guard";
+
 /// What `doclock run` starts.
 #[derive(clap::Args)]
 pub(crate) struct Args {

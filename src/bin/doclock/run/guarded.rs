@@ -11,12 +11,10 @@ use nix::unistd::Pid;
 
 use super::control::{self, Teller};
 use super::exec::ourselves;
+use super::guard;
 use super::process::{Change, Process, killed_by, tell_group};
 use super::terminal::Terminal;
 use crate::exit::Exit;
-
-/// The name of the subcommand that is the guard.
-const GUARD: &str = "__guard";
 
 /// Dropped while it runs, it is killed: then the lease is lost, and another may hold the lock.
 pub(super) struct Guarded {
@@ -36,7 +34,7 @@ impl Guarded {
         let (control, listener) = control::pair()?;
         let mut guard = ourselves()?;
         guard
-            .args([GUARD, "--control", &listener.as_raw_fd().to_string()])
+            .args([guard::NAME, "--control", &listener.as_raw_fd().to_string()])
             .args(["--grace", &grace.as_millis().to_string(), "--"])
             .args(command)
             .envs(env.iter().map(|(name, value)| (name, value)))
