@@ -167,10 +167,10 @@ mod tests {
     /// What is left of a lease after so many renewals that were waited for in vain: half of what was left, or five seconds,
     /// and a pause.
     fn left(ttl: Duration, failures: u32) -> Duration {
-        let due = ttl - ttl / 10 - ttl / 3;
+        let due = ttl.saturating_sub(ttl / 10 + ttl / 3);
         (0..failures).fold(due, |left, failure| {
             let pause = Duration::from_millis(50) * 2_u32.pow(failure);
-            left - (left / 2).min(Duration::from_secs(5)) - pause
+            left.saturating_sub((left / 2).min(Duration::from_secs(5)) + pause)
         })
     }
 
