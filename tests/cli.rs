@@ -5,6 +5,7 @@ mod counter;
 mod crashes;
 mod doctor;
 mod ends;
+mod guide;
 mod lost;
 mod operate;
 mod operator;

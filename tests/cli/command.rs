@@ -35,8 +35,13 @@ pub fn doclock(url: &str, args: &str, script: &str) -> Command {
 
 /// `doclock ARGS…`. Killed when the test is over with it; its guard then kills what it runs.
 pub fn plain(url: &str, args: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_doclock"));
+    // Whoever runs the tests in the background may ignore these, and what is ignored stays so.
+    let mut command = Command::new("env");
     command
+        .args([
+            "--default-signal=HUP,INT,QUIT",
+            env!("CARGO_BIN_EXE_doclock"),
+        ])
         .args(args.split_whitespace())
         .env("DOCLOCK_URL", url)
         .stdin(Stdio::null())

@@ -8,9 +8,12 @@ use tokio::process::Command;
 
 use super::command::{MEMORY, Notes, end_of};
 
-/// Runs what it is told on a terminal of its own, with our stdin for a keyboard, and ends as it does.
-const ON_A_TERMINAL: &str = "import os, pty, sys; \
-     sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
+/// Runs what it is told on a terminal of its own, with our stdin for a keyboard, and ends as it does. Whoever runs the tests
+/// in the background may ignore signals, and what is ignored stays so.
+const ON_A_TERMINAL: &str = "import os, pty, signal, sys
+for ignored in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    signal.signal(ignored, signal.SIG_DFL)
+sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
 
 /// What is typed when the command is up: the exit code, and what was to be seen.
 async fn typed(
